@@ -53,24 +53,34 @@ impl<'a> JsonReader<'a> {
         Self { text, at: 0, metadata: MetadataReader::default() }
     }
 
-    /// Reads the members of an object. `member` gets the name of each, and reads its value.
+    /// Reads the members of an object. `member` reads the name of each, up to its value, and the value.
     #[inline]
-    pub fn object(&mut self, mut member: impl FnMut(&mut Self, MemberName<'a>) -> Option<()>) -> Option<()> {
+    pub fn object(&mut self, mut member: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.take(b'{')?;
         self.skip_space();
         if self.take(b'}').is_some() {
             return Some(());
         }
         loop {
-            let name = self.name()?;
-            self.skip_space();
-            self.take(b':')?;
-            self.skip_space();
-            member(self, name)?;
+            member(self)?;
             if self.ends_list(b'}')? {
                 return Some(());
             }
         }
+    }
+
+    /// Reads the name of a member, with the colon and white space before its value.
+    #[inline]
+    pub fn name(&mut self) -> Option<MemberName<'a>> {
+        self.take(b'"')?;
+        let from = self.at;
+        self.skip_plain();
+        let name = MemberName { text: self.text, from, to: self.at };
+        self.take(b'"')?;
+        self.skip_space();
+        self.take(b':')?;
+        self.skip_space();
+        Some(name)
     }
 
     /// Reads exactly these bytes, if they follow.
@@ -93,6 +103,15 @@ impl<'a> JsonReader<'a> {
     pub fn time(&mut self) -> Option<Timestamp> {
         let (time, bytes) = Timestamp::parse_beginning(self.text.as_bytes().get(self.at..)?)?;
         self.at += bytes;
+        Some(time)
+    }
+
+    /// Reads a string that is a time in that form, or nothing.
+    #[inline]
+    pub fn time_in_quotes(&mut self) -> Option<Timestamp> {
+        let (b'"', text) = self.rest_bytes().split_first()? else { return None };
+        let (time, bytes) = Timestamp::parse_beginning(text)?;
+        (text.get(bytes) == Some(&b'"')).then(|| self.at += bytes + 2)?;
         Some(time)
     }
 
@@ -186,16 +205,6 @@ impl<'a> JsonReader<'a> {
     #[must_use]
     pub fn rest(&self) -> Option<&'a str> {
         self.text.get(self.at..)
-    }
-
-    #[inline]
-    fn name(&mut self) -> Option<MemberName<'a>> {
-        self.take(b'"')?;
-        let rest = self.rest_bytes();
-        let plain = plain_bytes(rest);
-        let from = self.at;
-        self.at += plain + 1;
-        (rest.get(plain) == Some(&b'"')).then_some(MemberName { text: self.text, from, to: from + plain })
     }
 
     #[inline(never)]

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use uuid::Uuid;
 
 use crate::access::TenantId;
+use crate::bytes::every;
 use crate::event_input::{IdInput, LevelInput, MetadataInput, TimestampInput};
 use crate::level::Level;
 use crate::metadata::{Metadata, MetadataError, UNKNOWN_MEMBERS_MAX, UnknownMember};
@@ -241,12 +242,12 @@ impl<'a> EventDraft<'a> {
             return Err(EventError::SourceLength);
         }
         // Most are ASCII without control characters, which takes no decoding to see.
-        let is_plain = source.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'));
+        let is_plain = every(source.as_bytes(), |byte| matches!(byte, b' '..=b'~'));
         if !is_plain && source.chars().any(char::is_control) {
             return Err(EventError::SourceControlCharacter);
         }
 
-        let level = self.level.ok_or(EventError::LevelRequired)?;
+        let level = self.level.as_ref().ok_or(EventError::LevelRequired)?;
         let level = level.parse().ok_or(EventError::LevelUnknown)?;
 
         let message = self.message.ok_or(EventError::MessageRequired)?;
@@ -254,18 +255,20 @@ impl<'a> EventDraft<'a> {
         let stack_trace =
             self.stack_trace.map(|text| storable(text).ok_or(EventError::StackTraceLength)).transpose()?;
 
-        let timestamp = match self.timestamp {
+        let timestamp = match &self.timestamp {
             Some(time) => time.parse().ok_or(EventError::TimestampInvalid)?,
             None => received_at,
         };
         // Clients that have no trace send empty ids.
         let trace_id = self
             .trace_id
+            .as_ref()
             .filter(|id| !id.is_empty())
             .map(|id| id.bytes(from_hex).ok_or(EventError::TraceIdInvalid))
             .transpose()?;
         let span_id = self
             .span_id
+            .as_ref()
             .filter(|id| !id.is_empty())
             .map(|id| id.bytes(from_hex).ok_or(EventError::SpanIdInvalid))
             .transpose()?;
@@ -321,13 +324,14 @@ impl LogEvent<'_> {
 /// Converts a text for storage: PostgreSQL's text types cannot hold U+0000, so it is replaced by a longer character.
 /// `None` if the text exceeds [`TEXT_BYTES_MAX`] before or after that.
 fn storable(text: Cow<'_, str>) -> Option<Cow<'_, str>> {
-    let fits = |text: &Cow<'_, str>| text.len() <= TEXT_BYTES_MAX;
-    let text = Some(text).filter(fits)?;
-    // Reads every byte instead of stopping early, so that the compiler compares many at once.
-    if !text.bytes().fold(false, |nul, byte| nul | (byte == 0)) {
+    if text.len() > TEXT_BYTES_MAX {
+        return None;
+    }
+    if every(text.as_bytes(), |byte| byte != 0) {
         return Some(text);
     }
-    Some(Cow::Owned(text.replace('\0', "\u{fffd}"))).filter(fits)
+    let text = text.replace('\0', "\u{fffd}");
+    (text.len() <= TEXT_BYTES_MAX).then_some(Cow::Owned(text))
 }
 
 /// Parses exactly `2 * N` hexadecimal digits of either case.

@@ -90,6 +90,7 @@ impl<'a> MetadataInput<'a> {
     ///
     /// # Errors
     /// The text breaks a rule of [`Metadata::parse`].
+    #[inline]
     pub fn check(self) -> Result<Metadata<'a>, MetadataError> {
         match self {
             Self::Text(json) => Metadata::parse(json),

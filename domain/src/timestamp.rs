@@ -299,6 +299,15 @@ impl TimestampText {
     pub fn as_bytes(&self) -> &[u8] {
         self.bytes.get(..self.len).unwrap_or_default()
     }
+
+    /// Appends the text to a buffer.
+    #[inline]
+    pub fn append_to(&self, buffer: &mut Vec<u8>) {
+        // Appends all bytes, whose number the compiler knows, and removes those beyond the text.
+        let end = buffer.len() + self.len;
+        buffer.extend_from_slice(&self.bytes);
+        buffer.truncate(end);
+    }
 }
 
 /// As in `2024-01-15T10:30:00Z`.
@@ -388,6 +397,9 @@ mod tests {
             let timestamp = Timestamp::from_unix_micros(micros).expect("in range");
             let text = timestamp.to_string();
             prop_assert_eq!(Timestamp::parse(&text), Ok(timestamp));
+            let mut appended = b"at ".to_vec();
+            timestamp.text().append_to(&mut appended);
+            prop_assert_eq!(appended, format!("at {text}").into_bytes());
             // Compare with the `time` crate.
             let other = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).expect("in range");
             prop_assert_eq!(text, other.format(&Rfc3339).expect("a year that RFC 3339 knows"));

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::json_reader::JsonReader;
 
 /// Bytes of a UUID in text form (RFC 9562).
-pub(super) const ID_TEXT_BYTES: usize = 36;
+const ID_TEXT_BYTES: usize = 36;
 
 /// The members that a value has beside an event as a client sends it, and that event. Nothing but the JSON is checked.
 #[derive(Debug)]

@@ -14,6 +14,7 @@ mod error;
 mod extents;
 mod name;
 mod plain;
+mod plain_object;
 mod reader;
 mod scanner;
 #[cfg(test)]
@@ -51,10 +52,12 @@ impl<'a> Metadata<'a> {
     ///
     /// # Errors
     /// One [`MetadataError`] per rule; the limits apply to the result.
+    #[inline]
     pub fn with_unknown(known: Option<Self>, unknown: &[UnknownMember<'_>]) -> Result<Option<Self>, MetadataError> {
-        if unknown.is_empty() {
-            return Ok(known);
-        }
+        if unknown.is_empty() { Ok(known) } else { Self::merged(known, unknown).map(Some) }
+    }
+
+    fn merged(known: Option<Self>, unknown: &[UnknownMember<'_>]) -> Result<Self, MetadataError> {
         let known = known.as_ref().map_or("{}", Metadata::as_json);
         let known_names: BTreeSet<Cow<'_, str>> = Scanner::names_of(known).into_iter().map(unescaped).collect();
         let mut names: BTreeSet<Cow<'_, str>> = BTreeSet::new();
@@ -88,7 +91,7 @@ impl<'a> Metadata<'a> {
             joined.push_str(&value);
         }
         joined.push('}');
-        Self::within_bounds(Cow::Owned(joined)).map(Some)
+        Self::within_bounds(Cow::Owned(joined))
     }
 
     /// Wraps text that [`Metadata::as_json`] returned, as read back from a record or a store.

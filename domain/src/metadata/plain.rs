@@ -1,6 +1,8 @@
 //! The bytes of a JSON string that stand for themselves: all but quotation marks, backslashes and control characters.
 //!
-//! Constraint: nearly every byte of an event passes through here, so bytes are compared eight at a time.
+//! Constraint: nearly every byte of an event passes through here, so bytes are compared eight or 16 at a time.
+
+use crate::bytes::{every, every_of};
 
 const WORD_BYTES: usize = 8;
 const BLOCK_BYTES: usize = 16;
@@ -8,14 +10,38 @@ const BLOCK_BYTES: usize = 16;
 const LOWEST: u64 = u64::from_ne_bytes([0x01; WORD_BYTES]);
 /// The highest bit of each byte.
 const HIGHEST: u64 = u64::from_ne_bytes([0x80; WORD_BYTES]);
-const QUOTES: u64 = u64::from_ne_bytes([b'"'; WORD_BYTES]);
+/// The bit that makes a quotation mark a space. It makes a space greater, and control characters stay below.
+const QUOTE_TO_SPACE: u8 = b'"' ^ b' ';
+const QUOTES_TO_SPACES: u64 = u64::from_ne_bytes([QUOTE_TO_SPACE; WORD_BYTES]);
+const ABOVE_SPACES: u64 = u64::from_ne_bytes([b' ' + 1; WORD_BYTES]);
 const BACKSLASHES: u64 = u64::from_ne_bytes([b'\\'; WORD_BYTES]);
-const SPACES: u64 = u64::from_ne_bytes([b' '; WORD_BYTES]);
 
 /// The number of bytes before the first one that ends a JSON string, begins an escape, or must be an escape.
 #[must_use]
 #[inline]
 pub fn plain_bytes(text: &[u8]) -> usize {
+    // Most strings end within two words.
+    let Some((words, rest)) = text.split_first_chunk::<BLOCK_BYTES>() else { return plain_bytes_in_words(text) };
+    first_special_of_block(words).unwrap_or_else(|| BLOCK_BYTES + plain_bytes_in_blocks(rest))
+}
+
+/// The same for a long text.
+#[inline(never)]
+fn plain_bytes_in_blocks(text: &[u8]) -> usize {
+    let (blocks, rest) = text.as_chunks();
+    let mut plain = 0;
+    for block in blocks {
+        if !is_plain_block(block) {
+            return plain + first_special_of_block(block).unwrap_or_default();
+        }
+        plain += BLOCK_BYTES;
+    }
+    plain + plain_bytes_in_words(rest)
+}
+
+/// The same for a text that is shorter than a block.
+#[inline(never)]
+fn plain_bytes_in_words(text: &[u8]) -> usize {
     let (words, rest) = text.as_chunks();
     let mut plain = 0;
     for word in words {
@@ -24,7 +50,7 @@ pub fn plain_bytes(text: &[u8]) -> usize {
             None => plain += WORD_BYTES,
         }
     }
-    plain + plain_bytes_one_by_one(rest)
+    plain + rest.iter().take_while(|byte| !is_special(**byte)).count()
 }
 
 /// The length of the text, with both quotes, that the bytes begin with.
@@ -45,31 +71,32 @@ pub(super) fn text_bytes(json: &[u8]) -> usize {
 #[must_use]
 #[inline]
 pub fn is_plain(text: &[u8]) -> bool {
-    if let Some(last) = text.last_chunk() {
-        let (blocks, _) = text.as_chunks();
-        // Without a branch for each block.
-        return blocks.iter().fold(is_plain_block(last), |plain, block| plain & is_plain_block(block));
-    }
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        return first_special(first).is_none() && first_special(last).is_none();
-    }
-    plain_bytes_one_by_one(text) == text.len()
+    every(text, |byte| !is_special(byte))
 }
 
-fn plain_bytes_one_by_one(text: &[u8]) -> usize {
-    text.iter().take_while(|byte| is_plain_byte(**byte)).count()
-}
-
+/// Whether a byte does not stand for itself.
 #[inline]
-fn is_plain_byte(byte: u8) -> bool {
-    !matches!(byte, 0..=0x1f | b'"' | b'\\')
+fn is_special(byte: u8) -> bool {
+    ((byte ^ QUOTE_TO_SPACE) <= b' ') | (byte == b'\\')
 }
 
 #[inline]
 fn is_plain_block(block: &[u8; BLOCK_BYTES]) -> bool {
-    // In this form the compiler compares all bytes of a block at once.
-    let special = block.map(|byte| u8::from(byte < b' ') | u8::from(byte == b'"') | u8::from(byte == b'\\'));
-    u128::from_ne_bytes(special) == 0
+    every_of(block, |byte| !is_special(byte))
+}
+
+/// The place of the first byte of a block that does not stand for itself.
+#[inline]
+fn first_special_of_block(block: &[u8; BLOCK_BYTES]) -> Option<usize> {
+    let (words, _) = block.as_chunks();
+    let mut at = 0;
+    for word in words {
+        if let Some(special) = first_special(word) {
+            return Some(at + special);
+        }
+        at += WORD_BYTES;
+    }
+    None
 }
 
 /// The place of the first byte that does not stand for itself.
@@ -83,9 +110,9 @@ fn first_special(word: &[u8; WORD_BYTES]) -> Option<usize> {
 /// nothing, because a subtraction borrows from the bytes above.
 #[inline]
 fn special(word: u64) -> u64 {
-    let equal = |bytes: u64| (word ^ bytes).wrapping_sub(LOWEST) & !(word ^ bytes);
-    let below_space = word.wrapping_sub(SPACES) & !word;
-    (equal(QUOTES) | equal(BACKSLASHES) | below_space) & HIGHEST
+    let up_to_space = (word ^ QUOTES_TO_SPACES).wrapping_sub(ABOVE_SPACES);
+    let backslash = (word ^ BACKSLASHES).wrapping_sub(LOWEST);
+    (up_to_space | backslash) & !word & HIGHEST
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! Metadata within a longer text, such as the body of a request or the value of a record: checked, and made compact,
 //! where it stands, so that its end need not be found before.
 
+use std::borrow::Cow;
+
 use super::error::MetadataError;
+use super::plain_object::plain_object;
 use super::scanner::Scanner;
 use super::{METADATA_BYTES_MAX, Metadata};
 
@@ -11,6 +14,7 @@ use super::{METADATA_BYTES_MAX, Metadata};
 #[derive(Debug, Default)]
 pub struct MetadataReader<'a> {
     names: Vec<&'a str>,
+    plain_names: Vec<&'a [u8]>,
 }
 
 impl<'a> MetadataReader<'a> {
@@ -23,7 +27,10 @@ impl<'a> MetadataReader<'a> {
         if !text.starts_with('{') {
             return Err(MetadataError::NotObject);
         }
-        let (compact, bytes) = Scanner::first(text, 1, &mut self.names)?;
+        let (compact, bytes) = match plain_object(text.as_bytes(), &mut self.plain_names) {
+            Some(bytes) => (Cow::Borrowed(text.get(..bytes).unwrap_or_default()), bytes),
+            None => Scanner::first(text, 1, &mut self.names)?,
+        };
         if compact.len() > METADATA_BYTES_MAX { Err(MetadataError::Size) } else { Ok((Metadata(compact), bytes)) }
     }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
 use super::name::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
 use super::plain::plain_bytes;
+use super::plain_object::plain_member;
 
 /// Maximum bytes of output to keep for one value. A longer value exceeds [`METADATA_BYTES_MAX`], and a longer name
 /// cannot equal that of another member: a name within [`METADATA_BYTES_MAX`] has at most six times as many bytes when
@@ -18,7 +19,7 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 /// this bound anyway.
 const EXPONENT_MAX: i64 = 400;
 /// Up to this many names are compared pair by pair, which needs no memory.
-const NAMES_IN_PAIRS_MAX: usize = 16;
+pub(super) const NAMES_IN_PAIRS_MAX: usize = 16;
 
 /// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 pub(super) struct Scanner<'a> {
@@ -167,13 +168,7 @@ impl<'a> Scanner<'a> {
         self.enter()?;
         if !self.closes(b'}') {
             loop {
-                let name_from = self.at;
-                self.name_escapes |= self.string()?;
-                self.collect_name(name_from);
-                self.skip_space();
-                self.expect(b':')?;
-                self.skip_space();
-                self.value()?;
+                self.member()?;
                 if self.ends_list(b'}')? {
                     break;
                 }
@@ -183,8 +178,25 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    fn collect_name(&mut self, from: usize) {
-        let name = self.input.get(from..self.at).unwrap_or_default();
+    #[inline]
+    fn member(&mut self) -> Result<(), Fault> {
+        let from = self.at;
+        if let Some((name, member)) = plain_member(self.input.as_bytes().get(from..).unwrap_or_default()) {
+            self.at = from + member;
+            self.collect_name(from, from + name);
+            return Ok(());
+        }
+        self.name_escapes |= self.string()?;
+        self.collect_name(from, self.at);
+        self.skip_space();
+        self.expect(b':')?;
+        self.skip_space();
+        self.value()
+    }
+
+    #[inline]
+    fn collect_name(&mut self, from: usize, to: usize) {
+        let name = self.input.get(from..to).unwrap_or_default();
         self.overflowed |= self.names.len() >= UNKNOWN_MEMBERS_MAX || self.name_bytes + name.len() > KEPT_BYTES_MAX;
         if !self.overflowed {
             self.names.push(name);

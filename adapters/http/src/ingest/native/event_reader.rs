@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use application::json_reader::JsonReader;
 use domain::event::EventDraft;
-use domain::event_input::MetadataInput;
+use domain::event_input::{MetadataInput, TimestampInput};
 
 /// The fields of an event that the contract names.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,24 @@ impl Field {
         })
     }
 
+    /// Reads the name of a field, with the colon and white space before its value, if the name has no escapes and the colon
+    /// follows at once.
+    #[inline]
+    fn read_usual_name(json: &mut JsonReader<'_>) -> Option<Self> {
+        let mut is = |name: &str, field: Self| json.literal(name).map(|()| field);
+        let field = is("\"source\":", Self::Source)
+            .or_else(|| is("\"level\":", Self::Level))
+            .or_else(|| is("\"message\":", Self::Message))
+            .or_else(|| is("\"timestamp\":", Self::Timestamp))
+            .or_else(|| is("\"metadata\":", Self::Metadata))
+            .or_else(|| is("\"eventId\":", Self::EventId))
+            .or_else(|| is("\"traceId\":", Self::TraceId))
+            .or_else(|| is("\"spanId\":", Self::SpanId))
+            .or_else(|| is("\"stackTrace\":", Self::StackTrace))?;
+        json.skip_space();
+        Some(field)
+    }
+
     /// The field of a JSON text of a key, with its quotes.
     pub fn of_key(key: &str) -> Option<Self> {
         let bare = key.strip_prefix('"')?.strip_suffix('"')?;
@@ -114,16 +132,27 @@ impl Seen {
 pub fn read_event<'a>(json: &mut JsonReader<'a>) -> Option<EventDraft<'a>> {
     let mut draft = EventDraft::default();
     let mut seen = Seen::default();
-    json.object(|json, name| {
-        let Some(field) = Field::named(name.bytes()) else {
-            draft.add_unknown(name.json(), json.value()?);
-            return Some(());
+    json.object(|json| {
+        let field = match Field::read_usual_name(json) {
+            Some(field) => field,
+            None => {
+                let name = json.name()?;
+                let Some(field) = Field::named(name.bytes()) else {
+                    draft.add_unknown(name.json(), json.value()?);
+                    return Some(());
+                };
+                field
+            }
         };
         if seen.again(field) {
             return None;
         }
         if field == Field::Metadata {
             draft.metadata = json.metadata_or_null()?.map(MetadataInput::Checked);
+        } else if field == Field::Timestamp
+            && let Some(time) = json.time_in_quotes()
+        {
+            draft.timestamp = Some(TimestampInput::Parsed(time));
         } else {
             field.set(&mut draft, json.string_or_null()?);
         }
