@@ -7,6 +7,8 @@ use super::error::METADATA_BYTES_MAX;
 /// Maximum number of unknown members to collect: the shortest member has five bytes (`"":1` and a comma), so this many
 /// exceed [`METADATA_BYTES_MAX`], and [`super::Metadata::with_unknown`] reads no further member.
 pub const UNKNOWN_MEMBERS_MAX: usize = METADATA_BYTES_MAX / 5 + 1;
+/// Up to this many names are compared pair by pair, which needs no memory.
+pub(super) const NAMES_IN_PAIRS_MAX: usize = 16;
 /// Maximum bytes of a name that an error repeats.
 pub(super) const SHOWN_NAME_BYTES_MAX: usize = 64;
 

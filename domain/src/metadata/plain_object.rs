@@ -4,8 +4,8 @@
 //! Invariant: what is found here is JSON, and what the scanner ([`super::scanner`]) would leave as it is. The scanner decides
 //! on everything else.
 
+use super::name::NAMES_IN_PAIRS_MAX;
 use super::plain::plain_bytes;
-use super::scanner::NAMES_IN_PAIRS_MAX;
 
 /// Digits of an integer that every store can hold.
 const INTEGER_DIGITS_MAX: usize = 18;

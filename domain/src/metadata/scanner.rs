@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
-use super::name::{UNKNOWN_MEMBERS_MAX, shown, unescaped};
+use super::name::{NAMES_IN_PAIRS_MAX, UNKNOWN_MEMBERS_MAX, shown, unescaped};
 use super::plain::plain_bytes;
 use super::plain_object::plain_member;
 
@@ -18,8 +18,6 @@ const FRACTION_DIGITS_MAX: i64 = 16_383;
 /// Stores write numbers out in full, so a short exponent could produce a long text. Floating-point numbers end below
 /// this bound anyway.
 const EXPONENT_MAX: i64 = 400;
-/// Up to this many names are compared pair by pair, which needs no memory.
-pub(super) const NAMES_IN_PAIRS_MAX: usize = 16;
 
 /// Scans JSON text once. White space is removed and U+0000 replaced; until something changes, the output is the input.
 pub(super) struct Scanner<'a> {

@@ -38,8 +38,10 @@ OUTAGE_SECONDS = 10
 AFTER_FIRST_EVENTS_SECONDS = 0.5
 FILLER_BYTES = 200_000
 FILLER_REQUESTS_MAX = 1000
-# Clients that send at the same time: as many as two processors start within a few seconds.
+# Clients that send at the same time: as many as two processors start within a few seconds. Where requests are held, each client is
+# alone: Spillway takes those of one address for one client, of which eight requests wait.
 GROUP = 6
+GROUP_HELD = 1
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 // What one client is to send, and how a runner reports. The rules of all runners are in ../python/plan.py.
 
-import { readSync } from 'node:fs'
+import { once } from 'node:events'
 
 // The access key to present, if any, and the same as a user and a password.
 export const KEY = process.env.CLIENT_KEY || undefined
@@ -39,7 +39,10 @@ export class Plan {
     const began = Number(process.env.EVENT_TIME_MS) || Date.now()
     const pause = Number(process.env.EVENT_PAUSE_MS) || 0
     console.log('{"ready":true}')
-    if (process.env.AWAIT_START) readSync(0, Buffer.alloc(1))
+    if (process.env.AWAIT_START) {
+      await once(process.stdin, 'data')
+      process.stdin.destroy()
+    }
     for (let number = 0; number < this.count; number++) {
       if (number && pause) await sleep(pause)
       const level = LEVELS[Math.floor(number * LEVELS.length / this.count)]
