@@ -42,6 +42,7 @@ mod batch;
 mod client_queue;
 mod partition_queue;
 mod shared;
+mod silence;
 #[cfg(test)]
 mod tests;
 mod threads;

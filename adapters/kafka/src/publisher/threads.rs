@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::client_queue::DeliveryContext;
 use super::shared::{Client, Shared};
+use super::silence::Silence;
 use crate::client::REPORTS_POLL;
 use crate::lock::lock;
 
@@ -76,6 +77,7 @@ pub(super) fn send(shared: &Arc<Shared>, mut client: Arc<Client>) {
 pub(super) fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
     let _ = shared.looking.set(std::thread::current());
     let mut looked = Some(looked);
+    let mut silence = Silence::new(Instant::now());
     while !shared.has_ended() {
         let client = lock(&shared.client).clone();
         let seen = client.as_ref().map(|client| {
@@ -87,6 +89,7 @@ pub(super) fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
             None => LOOK_AGAIN_INTERVAL,
             Some((Ok(partitions), client)) => {
                 client.context().error_log.clear();
+                silence.end(Instant::now());
                 shared.count(partitions);
                 if client.context().message_bytes_max < shared.topic.message_bytes_max() {
                     client.context().break_off(None, "the topic accepts larger records than before");
@@ -103,6 +106,10 @@ pub(super) fn look_after(shared: &Shared, looked: oneshot::Sender<()>) {
             Some((Err(error), client)) => {
                 shared.reachability.find(BusState::Down(client.context().error_log.explain(&error)));
                 looked.take().map(|looked| looked.send(()));
+                if let Some(silent) = silence.go_on(Instant::now(), client.in_flight_count() > 0) {
+                    let reason = format!("the metadata of the topic could not be read for {} s", silent.as_secs());
+                    client.context().break_off(None, &reason);
+                }
                 LOOK_AGAIN_INTERVAL
             }
         };
