@@ -49,6 +49,8 @@ class Client:
     """Whether the stack trace of the last event must be stored."""
     exact_times: bool = False
     """Whether times have more digits than milliseconds, so that Spillway recognises an event that is sent again."""
+    parallel: bool = False
+    """Whether it sends each event in a request of its own and waits for none: Spillway holds eight requests of a client."""
     in_faults: bool = False
     """Whether `--faults` runs it when no names are given."""
 

@@ -14,9 +14,9 @@ KILLED = Scenario("killed", restart(signal.SIGKILL), may_lose=("INFO", "WARN"))
 
 
 def row(
-    scenario: Scenario, delivered: int | None, missing: list[int], repeated: int = 0, exact_times: bool = False
+    scenario: Scenario, delivered: int | None, missing: list[int], repeated: int = 0, **others: object
 ) -> object:
-    sent = Sent(client(exact_times=exact_times), "r1", COUNT, 0.0, 0.0, 0.0)
+    sent = Sent(client(**others), "r1", COUNT, 0.0, 0.0, 0.0)
     found = Comparison(stored=COUNT - len(missing), missing=missing, repeated=repeated)
     return judged(scenario, Outcome(sent, delivered, ended=True), found)
 
@@ -41,6 +41,9 @@ class FaultsTest(unittest.TestCase):
 
     def test_held_requests_lose_nothing(self) -> None:
         self.assertTrue(row(HELD, COUNT - 1, [0]).broken)
+        # It has more requests at a time than are held.
+        self.assertFalse(row(HELD, COUNT - 1, [0], parallel=True).broken)
+        self.assertTrue(row(HELD, COUNT, [0], parallel=True).broken)
 
     def test_repeats_count_if_they_can_be_recognised(self) -> None:
         self.assertTrue(row(PLAIN, COUNT, [], repeated=1, exact_times=True).broken)
