@@ -22,11 +22,14 @@ EVENT_RULES = {
     "source_length": "255 bytes, while maxLength counts characters",
 }
 LEVEL = "must be TRACE, DEBUG, INFO, WARN, ERROR or FATAL; WARN+ also means all above, and commas separate several"
-TIME = "must be a time such as 2024-01-15T10:30:00Z, 1705314600000 (milliseconds), now-15m or -1h"
+TIME = "must be a time such as 2024-01-15T10:30:00Z, 2024-01-15, 1705314600 (seconds), now-15m or -1h"
+ZONED_TIME = "must be a time with its zone, such as 2024-01-15T10:30:00Z or 2024-01-15T11:30:00+01:00"
 FIELD = "must be level, source, traceId or a name in metadata"
 PARAMETER_RULES = {
     f"from {TIME}": "one of several forms of a time, within the years 0000 to 9999",
     f"to {TIME}": "one of several forms of a time, within the years 0000 to 9999",
+    f"from {ZONED_TIME}": "the same rule",
+    f"to {ZONED_TIME}": "the same rule",
     "from must not be after to": "a rule between two parameters",
     "from must be before to": "a rule between two parameters",
     f"level {LEVEL}": "a list within a text",
