@@ -9,9 +9,9 @@ pub struct KeyChanges {
     pub added: Vec<KeyId>,
     /// They are revoked now.
     pub revoked: Vec<KeyId>,
-    /// They have another end, or may do something else; or they are no longer revoked.
+    /// Their end, roles, sources or limits differ, or their revocation was taken back.
     pub changed: Vec<KeyId>,
-    /// They are not in the file any longer.
+    /// The file lacks them now.
     pub removed: Vec<KeyId>,
 }
 
