@@ -33,7 +33,7 @@ const HELD_EVENTS_MAX: u64 = 10_000;
 const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// What the server says of an id that no event has.
-const NO_EVENT: &str = "there is no event with this id";
+const NO_EVENT: &str = "no event has this id";
 /// Maximum hints of the server that are shown.
 const HINTS_MAX: usize = 4;
 /// Maximum neighbours of an event on each side, as in the API.
@@ -401,7 +401,7 @@ mod tests {
     #[tokio::test]
     async fn an_id_without_an_event_is_nothing_found_if_the_exit_code_is_to_say_so() {
         let id = "01a20f37-31cf-76dd-a6da-0300122616c3";
-        let missing = || vec![reply(404, r#"{"detail":"there is no event with this id"}"#)];
+        let missing = || vec![reply(404, r#"{"detail":"no event has this id"}"#)];
         assert_eq!(query(missing(), &["--id", id, "--exit-status"]).await.0, Err(3));
         assert_eq!(query(missing(), &["--id", id, "--context", "2", "--exit-status"]).await.0, Err(3));
         assert_eq!(query(missing(), &["--id", id]).await.0, Err(1));

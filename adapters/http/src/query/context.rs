@@ -85,7 +85,7 @@ impl ContextApi {
             let tenant = tenant_of(request);
             let context = dependencies.query.context(event_id.0, before.0, after.0, scope, tenant.as_ref());
             let found = context.await?;
-            let context = found.ok_or(ApiError::NotFound { detail: "there is no event with this id" })?;
+            let context = found.ok_or(ApiError::NotFound { detail: "no event has this id" })?;
             JsonBytes::held(write(&context), &dependencies.bodies)
         };
         answer.await.into()

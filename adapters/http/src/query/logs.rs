@@ -131,7 +131,7 @@ impl EventApi {
         let answer = async {
             refuse_unknown_parameters(request, &[])?;
             let found = dependencies.query.find(event_id.0, tenant_of(request).as_ref()).await?;
-            let stored = found.ok_or(ApiError::NotFound { detail: "there is no event with this id" })?;
+            let stored = found.ok_or(ApiError::NotFound { detail: "no event has this id" })?;
             let mut bytes = Vec::new();
             write_stored_event(&stored, &mut bytes);
             JsonBytes::held(bytes, &dependencies.bodies)
