@@ -8,7 +8,7 @@
 //! * After any failure the client is replaced.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::num::NonZeroU32;
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -59,13 +59,14 @@ struct DeadLetterSender {
     options: KafkaOptions,
     /// The topic was found since the producer was created.
     seen: bool,
+    /// The producer failed and is to be replaced.
+    broken: bool,
 }
 
 /// Outcome of the letters of one call, by their ids.
 #[derive(Default)]
 struct Reports {
     failed: Mutex<BTreeMap<usize, KafkaError>>,
-    broken: AtomicBool,
     error_log: ClientErrorLog,
 }
 
@@ -76,15 +77,7 @@ impl KafkaDeadLetterTopic {
     /// # Errors
     /// The client rejects the options; the message names the option.
     pub fn open(options: &KafkaOptions) -> Result<Self, InvalidOptions> {
-        let name = format!("{}{SUFFIX}", options.topic);
-        let options = KafkaOptions { topic: name.clone(), partitions: std::num::NonZeroU32::MIN, ..options.clone() };
-        let mut sender = DeadLetterSender {
-            topic: Topic::new(&options, tokio::runtime::Handle::current()),
-            name,
-            producer: producer(&options)?,
-            options,
-            seen: false,
-        };
+        let mut sender = DeadLetterSender::new(options)?;
         let (calls, received) = mpsc::sync_channel::<Call>(CALLS_MAX);
         // Ends with the last sender of calls.
         spawn("kafka-letters", move || {
@@ -120,6 +113,20 @@ fn unavailable(reason: String) -> DeadLetterTopicError {
 }
 
 impl DeadLetterSender {
+    /// Sends to the dead letter topic for the topic of `options`.
+    fn new(options: &KafkaOptions) -> Result<Self, InvalidOptions> {
+        let name = format!("{}{SUFFIX}", options.topic);
+        let options = KafkaOptions { topic: name.clone(), partitions: NonZeroU32::MIN, ..options.clone() };
+        Ok(Self {
+            topic: Topic::new(&options, tokio::runtime::Handle::current()),
+            name,
+            producer: producer(&options)?,
+            options,
+            seen: false,
+            broken: false,
+        })
+    }
+
     fn send(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
         match self.send_together(letters) {
             // The cause may be another letter of the same request; only sending each alone is conclusive.
@@ -131,10 +138,21 @@ impl DeadLetterSender {
     }
 
     fn send_together(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
-        if self.producer.context().broken.load(Ordering::Acquire) || self.producer.client().fatal_error().is_some() {
+        if self.broken || self.producer.client().fatal_error().is_some() {
             self.producer = producer(&self.options).map_err(|error| unavailable(error.to_string()))?;
             self.seen = false;
+            self.broken = false;
         }
+        let sent = self.attempt(letters);
+        if sent.is_err() {
+            // None of these letters may carry over into the next call.
+            self.producer.purge(PurgeConfig::default().queue().inflight());
+            self.broken = true;
+        }
+        sent
+    }
+
+    fn attempt(&mut self, letters: &[StoredDeadLetter]) -> Result<(), DeadLetterTopicError> {
         if !self.seen {
             let client = self.producer.client();
             let look = self.topic.look(|| client.fetch_metadata(Some(&self.name), LOOK_TIMEOUT));
@@ -148,7 +166,6 @@ impl DeadLetterSender {
             while let Err((error, _)) = self.producer.send(record(&self.name, letter, index)) {
                 let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
                 if !full || began.elapsed() > SEND_TIMEOUT {
-                    self.give_up();
                     return Err(self.failure(letters, index, error));
                 }
                 self.producer.poll(REPORTS_POLL);
@@ -158,7 +175,6 @@ impl DeadLetterSender {
             self.producer.poll(REPORTS_POLL);
         }
         if self.producer.in_flight_count() > 0 {
-            self.give_up();
             let otherwise = format!("no answer within {SEND_TIMEOUT:?}");
             return Err(unavailable(self.producer.context().error_log.explain(&otherwise)));
         }
@@ -166,12 +182,6 @@ impl DeadLetterSender {
         let failed = std::mem::take(&mut *lock(&self.producer.context().failed));
         let worst = failed.into_iter().min_by_key(|(index, error)| (!is_refusal(error), *index));
         worst.map_or(Ok(()), |(index, error)| Err(self.failure(letters, index, error)))
-    }
-
-    /// Ensures that none of these letters carries over into the next call.
-    fn give_up(&self) {
-        self.producer.purge(PurgeConfig::default().queue().inflight());
-        self.producer.context().broken.store(true, Ordering::Release);
     }
 
     fn failure(&self, letters: &[StoredDeadLetter], index: usize, error: KafkaError) -> DeadLetterTopicError {
@@ -229,9 +239,60 @@ impl ProducerContext for Reports {
         match result {
             Ok(_) => self.error_log.clear(),
             Err((error, _)) => {
-                self.broken.store(true, Ordering::Release);
                 lock(&self.failed).insert(index, error.clone());
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::expect_used, reason = "test setup may panic")]
+mod tests {
+    use std::net::TcpListener;
+
+    use domain::ports::GroupPartition;
+    use domain::timestamp::Timestamp;
+
+    use super::*;
+    use crate::options::RecordForm;
+
+    /// A client that has forgotten its brokers never connects again.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_client_that_finds_no_broker_is_replaced_too() {
+        let nobody = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port");
+        let options = KafkaOptions {
+            brokers: nobody.to_string(),
+            topic: "logs".to_owned(),
+            partitions: NonZeroU32::MIN,
+            replication_factor: 1,
+            retention: Duration::from_secs(3_600),
+            compression: "none".to_owned(),
+            records: RecordForm::Single,
+            group: "group".to_owned(),
+            memory_bytes_max: 1_000_000,
+            tls: None,
+            sasl: None,
+            properties: BTreeMap::new(),
+        };
+        let mut sender = DeadLetterSender::new(&options).expect("valid options");
+        let letter = StoredDeadLetter {
+            id: 1,
+            group_partition: GroupPartition { group: "group".to_owned(), topic: "logs".to_owned(), partition: 0 },
+            offset: 0,
+            record_index: 0,
+            key: Vec::new(),
+            value: Vec::new(),
+            trace_parent: None,
+            reason: String::new(),
+            at: Timestamp::MIN,
+            redriven_at: None,
+            attempts: 1,
+        };
+        let sender = tokio::task::spawn_blocking(move || {
+            sender.send(&[letter]).expect_err("nobody listens");
+            sender
+        });
+        let sender = sender.await.expect("no panic");
+        assert!(sender.broken, "the next call begins with a new client");
     }
 }
