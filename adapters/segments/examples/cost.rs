@@ -24,7 +24,7 @@ use domain::metadata::Metadata;
 use domain::query::LogQuery;
 use domain::timestamp::Timestamp;
 use parquet::file::reader::{FileReader, SerializedFileReader};
-use segments::{Row, Segment, SegmentBounds, SegmentSummary, SegmentWriter, merge, search};
+use segments::{Row, Segment, SegmentBounds, SegmentSummary, SegmentWriter, TimeIsUp, merge, search};
 use storage::{Directory, Storage};
 use testkit::service_logs::{MISSING_WORD, RARE_WORD, level, message, metadata, mixed, trace_id};
 
@@ -34,7 +34,7 @@ const DISTANCE_MICROS: i64 = 1_000;
 const SOURCES: u64 = 200;
 /// Events of one source that come together.
 const BATCH_EVENTS: u64 = 20;
-const NEVER: &dyn Fn() -> bool = &|| false;
+const NEVER: TimeIsUp<'_> = &|| false;
 
 fn event(n: u64) -> LogEvent<'static> {
     let micros = BEGIN_MICROS + n as i64 * DISTANCE_MICROS + (mixed(n, 5) % 1_000) as i64;

@@ -139,6 +139,11 @@ impl ColumnSet {
         Self(self.0 | other.0)
     }
 
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     pub fn contains(self, column: Column) -> bool {
         self.0 & (1 << column.index()) != 0
     }

@@ -5,8 +5,9 @@
 //! * [`domain::filter::EventFilter::matches`] decides what a search finds. Filters and ranges only leave out what cannot
 //!   match.
 //! * Every byte is compared with a checksum before it is used. Damage is an error, and never fewer results.
-//! * This crate knows files through [`storage`] only. It reads no clock, starts no thread and keeps no list of segments: the
-//!   store has that, in the transaction that replaces events by their segment. All calls block.
+//! * This crate knows files through [`storage`] only. It reads no clock and keeps no list of segments: the store has
+//!   that, in the transaction that replaces events by their segment. All calls block; threads that they start have ended when they
+//!   return.
 
 mod columns;
 mod encoding;
@@ -18,6 +19,7 @@ mod key_set;
 mod lookup;
 mod merge;
 mod needs;
+mod parallel;
 mod paths;
 mod reader;
 mod rows;
@@ -38,6 +40,7 @@ pub use merge::{MERGE_BYTES_MAX, MERGE_SEGMENTS_MAX, merge};
 pub use paths::PATH_COLUMNS_MAX;
 pub use reader::Segment;
 pub use rows::Row;
+pub use scan::TimeIsUp;
 pub use search::{PageSearch, find, search};
 pub use stats::count;
 pub use tail::TailSearch;

@@ -14,7 +14,7 @@ use crate::error::SegmentError;
 use crate::fuse::Filter;
 use crate::key;
 use crate::reader::{GroupReader, Segment};
-use crate::scan::read_rows;
+use crate::scan::Found;
 
 /// An event that has one of the ids that were looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,22 +55,22 @@ fn find_in_block(
     event_ids: &HashSet<Uuid>,
     found: &mut Vec<KnownId>,
 ) -> Result<(), SegmentError> {
-    let rows: Vec<usize> = reader.rows_of(block).collect();
-    let read = read_rows(reader, ColumnSet::of(&[Column::EventId]), &rows)?;
+    let mut rows = Found::all(reader, block);
+    rows.read(ColumnSet::of(&[Column::EventId]))?;
     let mut wanted = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let id = read.event_id(at).ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+    for at in 0..rows.rows().len() {
+        let id = rows.rows().event_id(at).ok_or_else(|| rows.not_an_event())?;
         if event_ids.contains(&id) {
-            wanted.push(*row);
+            wanted.push(at);
         }
     }
     if wanted.is_empty() {
         return Ok(());
     }
-    let columns = ColumnSet::of(&[Column::EventId, Column::ReceivedAt, Column::Tenant]);
-    let read = read_rows(reader, columns, &wanted)?;
-    for at in 0..read.len() {
-        let event = read.event(at).ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+    rows.keep(&wanted)?;
+    rows.read(ColumnSet::of(&[Column::ReceivedAt, Column::Tenant]))?;
+    for at in 0..rows.rows().len() {
+        let event = rows.rows().event(at).ok_or_else(|| rows.not_an_event())?;
         let (event_id, received_at, tenant) = (event.event_id, event.received_at, event.id_origin.tenant());
         found.push(KnownId { event_id, tenant, received_at });
     }

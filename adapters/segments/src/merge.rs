@@ -18,6 +18,7 @@ use crate::columns::{BLOCK_ROWS, Column, parquet_schema, path_of_column, writer_
 use crate::error::{Named, SegmentError};
 use crate::index::{Group, Region, SegmentSummary};
 use crate::reader::Segment;
+use crate::scan::TimeIsUp;
 use crate::sink::Sink;
 use crate::writer::{Totals, complete};
 
@@ -36,7 +37,7 @@ pub fn merge(
     segments: &[Arc<Segment>],
     storage: &dyn Storage,
     name: &str,
-    time_is_up: &dyn Fn() -> bool,
+    time_is_up: TimeIsUp<'_>,
 ) -> Result<Option<SegmentSummary>, SegmentError> {
     let named = Named(name);
     let file_bytes: u64 = segments.iter().map(|segment| segment.summary().file_bytes).sum();

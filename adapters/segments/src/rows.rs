@@ -13,7 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMicrosecondType, UInt32Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{ArrowError, SchemaRef};
-use arrow_select::take::take_record_batch;
+use arrow_select::take::{take, take_record_batch};
 use domain::Uuid;
 use domain::access::TenantId;
 use domain::event::{IdOrigin, LogEvent};
@@ -23,7 +23,7 @@ use domain::partition::Partition;
 use domain::query::{PageKey, StoredEvent};
 use domain::timestamp::Timestamp;
 
-use crate::columns::Column;
+use crate::columns::{Column, ColumnSet};
 
 /// An event to be written.
 #[derive(Clone, Copy, Debug)]
@@ -189,9 +189,35 @@ impl Rows {
         Self { rows: batch.num_rows(), columns }
     }
 
-    /// A batch without columns.
-    pub fn nothing() -> Self {
-        Self { rows: 0, columns: [const { None }; Column::ALL.len()] }
+    /// Rows without columns.
+    pub fn without_columns(rows: usize) -> Self {
+        Self { rows, columns: [const { None }; Column::ALL.len()] }
+    }
+
+    /// The columns that these rows have.
+    pub fn columns(&self) -> ColumnSet {
+        let present = Column::ALL.into_iter().filter(|column| self.array(*column).is_some());
+        present.fold(ColumnSet::default(), ColumnSet::with)
+    }
+
+    /// Adds the columns of the same rows that another batch has.
+    pub fn add_columns(&mut self, other: Self) {
+        for (column, added) in self.columns.iter_mut().zip(other.columns) {
+            *column = added.or(column.take());
+        }
+    }
+
+    /// Keeps the rows at some places, which ascend.
+    pub fn keep(&mut self, places: &[usize]) -> Result<(), ArrowError> {
+        if places.len() == self.rows {
+            return Ok(());
+        }
+        let places: UInt32Array = places.iter().map(|place| u32::try_from(*place).ok()).collect();
+        for column in self.columns.iter_mut().flatten() {
+            *column = take(column, &places, None)?;
+        }
+        self.rows = places.len();
+        Ok(())
     }
 
     pub fn len(&self) -> usize {

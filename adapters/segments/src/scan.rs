@@ -3,7 +3,7 @@
 //! Constraints and invariants:
 //! * A group or block is left out only if its [`Need`] is impossible; [`EventFilter::matches`] decides of each row.
 //! * Columns of the filter are read first, the small ones before the texts, and each only in the rows that are left.
-//! * Time is an argument: `time_is_up` is asked before each block.
+//! * Time is an argument: [`TimeIsUp`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -22,6 +22,9 @@ use crate::rows::Rows;
 /// Row groups whose column chunks stay in memory. Segments that overlap in time take turns.
 const READERS_MAX: usize = 4;
 
+/// Whether a call has to end. It is asked before each block.
+pub type TimeIsUp<'a> = &'a (dyn Fn() -> bool + Sync);
+
 /// A block of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unit {
@@ -31,34 +34,22 @@ pub(crate) struct Unit {
     pub timestamps: TimeSpan,
 }
 
-/// Reads the blocks of some segments for one question.
-pub(crate) struct Scan<'s> {
-    segments: &'s [Arc<Segment>],
+/// What a question needs, and how its rows are found.
+pub(crate) struct Plan {
     need: Need,
     stages: Vec<Stage>,
-    /// Whether a row of a group is possible, for the groups that were looked at.
-    possible: HashMap<(usize, usize), bool>,
-    /// The readers in use, the latest one last.
-    readers: Vec<(usize, GroupReader<'s>)>,
-    time_is_up: &'s dyn Fn() -> bool,
 }
 
-impl<'s> Scan<'s> {
-    /// A scan for the events that match a filter and satisfy a need.
-    pub fn new(
-        segments: &'s [Arc<Segment>],
-        filter: &EventFilter,
-        further: Need,
-        time_is_up: &'s dyn Fn() -> bool,
-    ) -> Self {
-        let need = Need::All(vec![further, Need::of(filter)]);
-        Self { segments, need, stages: stages(filter), possible: HashMap::new(), readers: Vec::new(), time_is_up }
+impl Plan {
+    /// For the events that match a filter and satisfy a need.
+    pub fn new(filter: &EventFilter, further: Need) -> Self {
+        Self { need: Need::All(vec![further, Need::of(filter)]), stages: stages(filter) }
     }
 
     /// The blocks that may have matching rows, by what is known without reading.
-    pub fn units(&self) -> Result<Vec<Unit>, SegmentError> {
+    pub fn units(&self, segments: &[Arc<Segment>]) -> Result<Vec<Unit>, SegmentError> {
         let mut units = Vec::new();
-        for (segment, open) in self.segments.iter().enumerate() {
+        for (segment, open) in segments.iter().enumerate() {
             let summary = open.summary();
             let mut whole =
                 Known { timestamps: summary.timestamps, received: summary.received, levels: LevelSet(u8::MAX) };
@@ -77,24 +68,42 @@ impl<'s> Scan<'s> {
         }
         Ok(units)
     }
+}
 
-    /// The matching rows of a block, ascending; `None` if there are none.
+/// Reads the blocks of some segments for one question, on one thread.
+pub(crate) struct Scan<'s> {
+    segments: &'s [Arc<Segment>],
+    plan: &'s Plan,
+    /// Whether a row of a group is possible, for the groups that were looked at.
+    possible: HashMap<(usize, usize), bool>,
+    /// The readers in use, the latest one last.
+    readers: Vec<(usize, GroupReader<'s>)>,
+    time_is_up: TimeIsUp<'s>,
+}
+
+impl<'s> Scan<'s> {
+    /// Nothing is read yet.
+    pub fn new(segments: &'s [Arc<Segment>], plan: &'s Plan, time_is_up: TimeIsUp<'s>) -> Self {
+        Self { segments, plan, possible: HashMap::new(), readers: Vec::new(), time_is_up }
+    }
+
+    /// The matching rows of a block; `None` if there are none.
     ///
     /// # Errors
     /// Those of reading, or [`SegmentError::TooBroad`].
-    pub fn matching(&mut self, unit: Unit) -> Result<Option<(Vec<usize>, &mut GroupReader<'s>)>, SegmentError> {
-        self.matching_among(unit, |_, rows| Ok(rows))
+    pub fn matching(&mut self, unit: Unit) -> Result<Option<Found<'_, 's>>, SegmentError> {
+        self.matching_among(unit, |_| Ok(()))
     }
 
-    /// The matching rows among those that `choose` leaves of a block, ascending; `None` if there are none.
+    /// The matching rows among those that `choose` leaves of a block; `None` if there are none.
     ///
     /// # Errors
     /// Those of reading and of `choose`, or [`SegmentError::TooBroad`].
     pub fn matching_among(
         &mut self,
         unit: Unit,
-        choose: impl FnOnce(&mut GroupReader<'s>, Vec<usize>) -> Result<Vec<usize>, SegmentError>,
-    ) -> Result<Option<(Vec<usize>, &mut GroupReader<'s>)>, SegmentError> {
+        choose: impl FnOnce(&mut Found<'_, 's>) -> Result<(), SegmentError>,
+    ) -> Result<Option<Found<'_, 's>>, SegmentError> {
         if (self.time_is_up)() {
             return Err(SegmentError::TooBroad);
         }
@@ -103,15 +112,15 @@ impl<'s> Scan<'s> {
         }
         let at = self.reader(unit)?;
         let Some((_, reader)) = self.readers.get_mut(at) else { return Ok(None) };
-        let of_block = reader.rows_of(unit.block).collect();
-        let mut rows = choose(reader, of_block)?;
-        for stage in &self.stages {
-            if rows.is_empty() {
+        let mut found = Found::all(reader, unit.block);
+        choose(&mut found)?;
+        for stage in &self.plan.stages {
+            if found.numbers.is_empty() {
                 return Ok(None);
             }
-            rows = rows_of_stage(stage, reader, &rows)?;
+            found.keep_matching(stage)?;
         }
-        Ok((!rows.is_empty()).then_some((rows, reader)))
+        Ok((!found.numbers.is_empty()).then_some(found))
     }
 
     /// Whether the filters of a block and of its group leave a chance.
@@ -121,12 +130,12 @@ impl<'s> Scan<'s> {
         let of_group = match self.possible.get(&(unit.segment, unit.group)) {
             Some(possible) => *possible,
             None => {
-                let possible = self.need.is_possible(&mut Filters::new(segment, group, None))?;
+                let possible = self.plan.need.is_possible(&mut Filters::new(segment, group, None))?;
                 self.possible.insert((unit.segment, unit.group), possible);
                 possible
             }
         };
-        Ok(of_group && self.need.is_possible(&mut Filters::new(segment, group, Some(unit.block)))?)
+        Ok(of_group && self.plan.need.is_possible(&mut Filters::new(segment, group, Some(unit.block)))?)
     }
 
     /// The place of the reader of a block's group.
@@ -148,27 +157,70 @@ impl<'s> Scan<'s> {
     }
 }
 
-/// The rows among these that match a stage.
-fn rows_of_stage(stage: &Stage, reader: &mut GroupReader<'_>, rows: &[usize]) -> Result<Vec<usize>, SegmentError> {
-    if stage.columns.is_empty() {
-        // A filter without a condition: it is true or false of every event.
-        let nothing = Rows::nothing();
-        let matches = nothing.event(0).is_some_and(|event| stage.matches(&event));
-        return Ok(if matches { rows.to_vec() } else { Vec::new() });
+/// Rows of a block, with the columns that were read of them: none is read twice.
+pub(crate) struct Found<'f, 's> {
+    reader: &'f mut GroupReader<'s>,
+    /// Their numbers in the row group, ascending.
+    numbers: Vec<usize>,
+    read: Rows,
+}
+
+impl<'f, 's> Found<'f, 's> {
+    /// All rows of a block.
+    pub fn all(reader: &'f mut GroupReader<'s>, block: usize) -> Self {
+        let numbers: Vec<usize> = reader.rows_of(block).collect();
+        let read = Rows::without_columns(numbers.len());
+        Self { reader, numbers, read }
     }
-    let read = reader.read(stage.columns, ranges(rows))?;
-    let mut matching = Vec::new();
-    for (at, row) in rows.iter().enumerate() {
-        let event = read.event(at).ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
-        if stage.matches(&event) {
-            matching.push(*row);
+
+    /// Reads these columns.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read(&mut self, columns: ColumnSet) -> Result<(), SegmentError> {
+        let missing = columns.without(self.read.columns());
+        if !missing.is_empty() {
+            self.read.add_columns(self.reader.read(missing, ranges(&self.numbers))?);
         }
+        Ok(())
     }
-    Ok(matching)
+
+    /// The rows with the columns that were read.
+    pub fn rows(&self) -> &Rows {
+        &self.read
+    }
+
+    /// Keeps the rows at some places, which ascend.
+    ///
+    /// # Errors
+    /// [`SegmentError::Damaged`].
+    pub fn keep(&mut self, places: &[usize]) -> Result<(), SegmentError> {
+        self.read.keep(places).map_err(|error| self.reader.segment().named().damaged(error))?;
+        self.numbers = places.iter().filter_map(|place| self.numbers.get(*place).copied()).collect();
+        Ok(())
+    }
+
+    /// Keeps the rows that match a stage.
+    fn keep_matching(&mut self, stage: &Stage) -> Result<(), SegmentError> {
+        self.read(stage.columns)?;
+        let mut places = Vec::new();
+        for at in 0..self.read.len() {
+            let event = self.read.event(at).ok_or_else(|| self.not_an_event())?;
+            if stage.matches(&event) {
+                places.push(at);
+            }
+        }
+        self.keep(&places)
+    }
+
+    /// The error for a row that lacks what an event has.
+    pub fn not_an_event(&self) -> SegmentError {
+        self.reader.segment().named().damaged("a row is not an event")
+    }
 }
 
 /// The ranges of ascending numbers.
-pub(crate) fn ranges(rows: &[usize]) -> Vec<Range<usize>> {
+fn ranges(rows: &[usize]) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for row in rows {
         match ranges.last_mut() {
@@ -177,15 +229,6 @@ pub(crate) fn ranges(rows: &[usize]) -> Vec<Range<usize>> {
         }
     }
     ranges
-}
-
-/// Reads some columns of rows of a group.
-pub(crate) fn read_rows(
-    reader: &mut GroupReader<'_>,
-    columns: ColumnSet,
-    rows: &[usize],
-) -> Result<Rows, SegmentError> {
-    reader.read(columns, ranges(rows))
 }
 
 /// What is known without reading a filter.

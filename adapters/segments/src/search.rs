@@ -5,11 +5,12 @@
 //!   and its last timestamp is strictly beyond everything that was not read. Of equal timestamps, the ids or the arrival
 //!   decide, so a block that reaches the same timestamp is read.
 //! * Memory: the best events so far, at most as many as the page holds and one more, and the bytes of a page.
+//! * Several threads may read blocks: which of them finds an event first does not change the page.
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::ops::{ControlFlow, RangeInclusive};
+use std::sync::{Arc, Mutex};
 
 use domain::Uuid;
 use domain::query::{Direction, LogQuery, Order, PAGE_BYTES_MAX, Page, PageFilling, PageKey, StoredEvent, Ties};
@@ -20,8 +21,9 @@ use crate::error::SegmentError;
 use crate::index::TimeSpan;
 use crate::key;
 use crate::needs::{FilterKind, Need};
-use crate::reader::{GroupReader, Segment};
-use crate::scan::{Scan, read_rows};
+use crate::parallel::{each_block, lock};
+use crate::reader::Segment;
+use crate::scan::{Found, Plan, Scan, TimeIsUp};
 use domain::filter::{Condition, EventFilter, IdField};
 
 /// A place in the order of a query. Places that compare as equal are told apart by the order in which they were found.
@@ -164,28 +166,28 @@ impl PageSearch {
     ///
     /// # Errors
     /// Those of reading. [`SegmentError::TooBroad`] once `time_is_up`; what was found until then is not the page.
-    pub fn scan(&mut self, segments: &[Arc<Segment>], time_is_up: &dyn Fn() -> bool) -> Result<(), SegmentError> {
-        let behind_after = Need::Timestamp(self.range_behind_after());
-        let mut scan = Scan::new(segments, &self.query.filter, behind_after, time_is_up);
-        let mut units = scan.units()?;
+    pub fn scan(&mut self, segments: &[Arc<Segment>], time_is_up: TimeIsUp<'_>) -> Result<(), SegmentError> {
+        let plan = Plan::new(&self.query.filter, Need::Timestamp(self.range_behind_after()));
+        let mut units = plan.units(segments)?;
         match self.direction() {
             Direction::NewestFirst => units.sort_by_key(|unit| std::cmp::Reverse(unit.timestamps.to)),
             Direction::OldestFirst => units.sort_by_key(|unit| unit.timestamps.from),
         }
-        for unit in units {
-            if self.is_beyond(unit.timestamps) {
-                return Ok(());
+        let search = Mutex::new(self);
+        each_block(segments, &plan, &units, time_is_up, |scan, unit| {
+            if lock(&search).is_beyond(unit.timestamps) {
+                return Ok(ControlFlow::Break(()));
             }
-            if let Some((rows, reader)) = scan.matching(unit)? {
-                self.take_best(&rows, reader)?;
+            if let Some(mut found) = scan.matching(unit)? {
+                Self::take_best(&search, &mut found)?;
             }
-        }
-        Ok(())
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
-    /// Reads, of matching rows, those that can be on the page.
-    fn take_best(&mut self, rows: &[usize], reader: &mut GroupReader<'_>) -> Result<(), SegmentError> {
-        let order = self.query.order;
+    /// Reads, of matching rows, those that can be on the page. Other threads may search at the same time.
+    fn take_best(search: &Mutex<&mut Self>, found: &mut Found<'_, '_>) -> Result<(), SegmentError> {
+        let order = lock(search).query.order;
         let columns = match order.ties {
             Ties::EventId => ColumnSet::of(&[Column::Timestamp, Column::EventId, Column::ReceivedAt]),
             Ties::Arrival => ColumnSet::of(&[
@@ -196,29 +198,34 @@ impl PageSearch {
                 Column::EventId,
             ]),
         };
-        let read = read_rows(reader, columns, rows)?;
+        found.read(columns)?;
         let mut wanted = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
-            let key = read.page_key(at).ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
-            if self.wants(&key) {
-                wanted.push((key, *row));
+        let events_max = {
+            let search = lock(search);
+            for at in 0..found.rows().len() {
+                let key = found.rows().page_key(at).ok_or_else(|| found.not_an_event())?;
+                if search.wants(&key) {
+                    wanted.push((key, at));
+                }
             }
-        }
+            search.events_max()
+        };
         // Rows that compare as equal stay: which of them is first is not decided by these columns.
         wanted.sort_by(|(one, _), (other, _)| order.compare(one, other));
-        if let Some((last, _)) = wanted.get(self.events_max().saturating_sub(1)) {
+        if let Some((last, _)) = wanted.get(events_max.saturating_sub(1)) {
             let last = *last;
             wanted.retain(|(key, _)| order.compare(key, &last).is_le());
         }
-        let mut rows: Vec<usize> = wanted.into_iter().map(|(_, row)| row).collect();
-        rows.sort_unstable();
-        if rows.is_empty() {
+        let mut places: Vec<usize> = wanted.into_iter().map(|(_, at)| at).collect();
+        places.sort_unstable();
+        if places.is_empty() {
             return Ok(());
         }
-        let read = read_rows(reader, ColumnSet::ALL, &rows)?;
-        for at in 0..read.len() {
-            let event = read.stored_event(at);
-            self.offer(event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?);
+        found.keep(&places)?;
+        found.read(ColumnSet::ALL)?;
+        for at in 0..found.rows().len() {
+            let event = found.rows().stored_event(at).ok_or_else(|| found.not_an_event())?;
+            lock(search).offer(event);
         }
         Ok(())
     }
@@ -243,7 +250,7 @@ impl PageSearch {
 pub fn search(
     segments: &[Arc<Segment>],
     query: &LogQuery,
-    time_is_up: &dyn Fn() -> bool,
+    time_is_up: TimeIsUp<'_>,
 ) -> Result<Page<StoredEvent>, SegmentError> {
     let mut search = PageSearch::new(query.clone());
     search.scan(segments, time_is_up)?;
@@ -257,14 +264,14 @@ pub fn search(
 pub fn find(segments: &[Arc<Segment>], event_id: Uuid) -> Result<Vec<StoredEvent>, SegmentError> {
     let filter = EventFilter::from(Condition::IdIs(IdField::Event, event_id.as_bytes().to_vec()));
     let need = Need::Key(FilterKind::EventIds, key::event_id(event_id.as_bytes()));
-    let mut scan = Scan::new(segments, &filter, need, &|| false);
+    let plan = Plan::new(&filter, need);
+    let mut scan = Scan::new(segments, &plan, &|| false);
     let mut events = Vec::new();
-    for unit in scan.units()? {
-        let Some((rows, reader)) = scan.matching(unit)? else { continue };
-        let read = read_rows(reader, ColumnSet::ALL, &rows)?;
-        for at in 0..read.len() {
-            let event = read.stored_event(at);
-            events.push(event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?);
+    for unit in plan.units(segments)? {
+        let Some(mut found) = scan.matching(unit)? else { continue };
+        found.read(ColumnSet::ALL)?;
+        for at in 0..found.rows().len() {
+            events.push(found.rows().stored_event(at).ok_or_else(|| found.not_an_event())?);
         }
     }
     Ok(events)

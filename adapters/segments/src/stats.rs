@@ -2,15 +2,17 @@
 //!
 //! Invariant: the counts are those of [`Counts::add`] over all matching events.
 
-use std::sync::Arc;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
 
 use domain::stats::{Counts, GroupBy, StatsQuery};
 
 use crate::columns::{Column, ColumnSet};
 use crate::error::SegmentError;
 use crate::needs::Need;
+use crate::parallel::{each_block, lock};
 use crate::reader::Segment;
-use crate::scan::{Scan, read_rows};
+use crate::scan::{Plan, TimeIsUp};
 
 /// Adds the matching events of segments to counts.
 ///
@@ -20,7 +22,7 @@ pub fn count(
     segments: &[Arc<Segment>],
     query: &StatsQuery,
     counts: &mut Counts,
-    time_is_up: &dyn Fn() -> bool,
+    time_is_up: TimeIsUp<'_>,
 ) -> Result<(), SegmentError> {
     let columns = ColumnSet::of(&[Column::Timestamp]).with(match query.by {
         GroupBy::Level => Column::Level,
@@ -28,14 +30,17 @@ pub fn count(
         GroupBy::TraceId => Column::TraceId,
         GroupBy::Metadata(_) => Column::Metadata,
     });
-    let mut scan = Scan::new(segments, &query.filter, Need::All(Vec::new()), time_is_up);
-    for unit in scan.units()? {
-        let Some((rows, reader)) = scan.matching(unit)? else { continue };
-        let read = read_rows(reader, columns, &rows)?;
-        for at in 0..read.len() {
-            let event = read.event(at);
-            counts.add(query, &event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?);
+    let plan = Plan::new(&query.filter, Need::All(Vec::new()));
+    let units = plan.units(segments)?;
+    let counts = Mutex::new(counts);
+    each_block(segments, &plan, &units, time_is_up, |scan, unit| {
+        if let Some(mut found) = scan.matching(unit)? {
+            found.read(columns)?;
+            let mut counts = lock(&counts);
+            for at in 0..found.rows().len() {
+                counts.add(query, &found.rows().event(at).ok_or_else(|| found.not_an_event())?);
+            }
         }
-    }
-    Ok(())
+        Ok(ControlFlow::Continue(()))
+    })
 }

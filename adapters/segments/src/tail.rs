@@ -16,8 +16,8 @@ use domain::query::{Page, PageFilling, StoredEvent, TAIL_BYTES_MAX, TailQuery};
 use crate::columns::{Column, ColumnSet};
 use crate::error::SegmentError;
 use crate::needs::Need;
-use crate::reader::{GroupReader, Segment};
-use crate::scan::{Scan, read_rows};
+use crate::reader::Segment;
+use crate::scan::{Found, Plan, Scan, TimeIsUp};
 
 /// A page of a tail that is being found.
 pub struct TailSearch {
@@ -72,33 +72,32 @@ impl TailSearch {
     ///
     /// # Errors
     /// Those of reading. [`SegmentError::TooBroad`] once `time_is_up`; what was found until then is not the page.
-    pub fn scan(&mut self, segments: &[Arc<Segment>], time_is_up: &dyn Fn() -> bool) -> Result<(), SegmentError> {
-        let mut scan = Scan::new(segments, &self.query.filter, Need::All(Vec::new()), time_is_up);
-        for unit in scan.units()? {
-            let found = scan.matching_among(unit, |reader, rows| self.rows_in_range(reader, &rows))?;
-            let Some((rows, reader)) = found else { continue };
-            let read = read_rows(reader, ColumnSet::ALL, &rows)?;
-            for at in 0..read.len() {
-                let event = read.sequence(at).zip(read.stored_event(at));
-                let (sequence, event) =
-                    event.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+    pub fn scan(&mut self, segments: &[Arc<Segment>], time_is_up: TimeIsUp<'_>) -> Result<(), SegmentError> {
+        let plan = Plan::new(&self.query.filter, Need::All(Vec::new()));
+        let mut scan = Scan::new(segments, &plan, time_is_up);
+        for unit in plan.units(segments)? {
+            let found = scan.matching_among(unit, |rows| self.keep_in_range(rows))?;
+            let Some(mut found) = found else { continue };
+            found.read(ColumnSet::ALL)?;
+            for at in 0..found.rows().len() {
+                let event = found.rows().sequence(at).zip(found.rows().stored_event(at));
+                let (sequence, event) = event.ok_or_else(|| found.not_an_event())?;
                 self.offer(sequence, event);
             }
         }
         Ok(())
     }
 
-    fn rows_in_range(&self, reader: &mut GroupReader<'_>, rows: &[usize]) -> Result<Vec<usize>, SegmentError> {
-        let read = read_rows(reader, ColumnSet::of(&[Column::Sequence]), rows)?;
+    fn keep_in_range(&self, found: &mut Found<'_, '_>) -> Result<(), SegmentError> {
+        found.read(ColumnSet::of(&[Column::Sequence]))?;
         let mut in_range = Vec::new();
-        for (at, row) in rows.iter().enumerate() {
-            let sequence = read.sequence(at);
-            let sequence = sequence.ok_or_else(|| reader.segment().named().damaged("a row is not an event"))?;
+        for at in 0..found.rows().len() {
+            let sequence = found.rows().sequence(at).ok_or_else(|| found.not_an_event())?;
             if self.needs((sequence, sequence)) {
-                in_range.push(*row);
+                in_range.push(at);
             }
         }
-        Ok(in_range)
+        found.keep(&in_range)
     }
 
     /// The page: events with their sequence numbers, the least first.

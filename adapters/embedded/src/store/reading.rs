@@ -17,7 +17,7 @@ use domain::ports::StoreError;
 use domain::query::{Direction, LogQuery, Page, StoredEvent, TailPage, TailQuery};
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
-use segments::{PageSearch, SegmentError, SegmentSummary, TailSearch, count, find};
+use segments::{PageSearch, SegmentError, SegmentSummary, TailSearch, TimeIsUp, count, find};
 use sqlx::Sqlite;
 use sqlx::pool::PoolConnection;
 use tokio::runtime::Handle;
@@ -32,7 +32,7 @@ pub(super) struct Snapshot<'r> {
     chunks: ChunkReader<'r>,
     list: Arc<SegmentList>,
     files: &'r SegmentFiles,
-    time_is_up: &'r dyn Fn() -> bool,
+    time_is_up: TimeIsUp<'r>,
 }
 
 impl SqliteStore {
@@ -156,7 +156,7 @@ fn search_segments(
     list: &SegmentList,
     direction: Direction,
     mut search: PageSearch,
-    time_is_up: &dyn Fn() -> bool,
+    time_is_up: TimeIsUp<'_>,
 ) -> Result<Page<StoredEvent>, SegmentError> {
     let mut summaries: Vec<&SegmentSummary> = list.segments.iter().map(|listed| &listed.summary).collect();
     match direction {

@@ -18,7 +18,9 @@ use std::sync::Arc;
 use domain::level::Level;
 use domain::ports::StoreError;
 use domain::rollup::{Rollup, Rollups};
-use segments::{GROUP_ROWS_MAX, Row as SegmentRow, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter};
+use segments::{
+    GROUP_ROWS_MAX, Row as SegmentRow, SegmentBounds, SegmentError, SegmentSummary, SegmentWriter, TimeIsUp,
+};
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Sqlite, SqliteConnection};
 use tokio::runtime::Handle;
@@ -303,7 +305,7 @@ fn write_segment(
     chunks: Vec<HotChunk>,
     mut connection: PoolConnection<Sqlite>,
     runtime: &Handle,
-    is_over: &dyn Fn() -> bool,
+    is_over: TimeIsUp<'_>,
 ) -> Result<Option<Sealed>, ReadError> {
     // The chunks are within the bounds, or are a single one.
     let bounds = SegmentBounds { rows_max: u64::MAX, file_bytes_max: u64::MAX, ..bounds };

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use domain::ports::StoreError;
-use segments::{Segment, SegmentError, SegmentSummary, verify};
+use segments::{Segment, SegmentError, SegmentSummary, TimeIsUp, verify};
 use sqlx::{Connection, Sqlite, SqliteConnection, Transaction};
 use storage::Storage;
 use tokio::sync::RwLock;
@@ -160,7 +160,7 @@ impl SegmentFiles {
     pub async fn read<T: Send + 'static>(
         self: &Arc<Self>,
         deadline: Option<Instant>,
-        work: impl FnOnce(&Self, &dyn Fn() -> bool) -> Result<T, ReadError> + Send + 'static,
+        work: impl FnOnce(&Self, TimeIsUp<'_>) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let wanted = Arc::new(());
         let still_wanted = Arc::downgrade(&wanted);

@@ -19,6 +19,8 @@ use crate::report::Report;
 use crate::test_cluster::TestCluster;
 
 const MIB: u64 = 1 << 20;
+/// The space that is free changes while a disk is filled.
+const FILL_ATTEMPTS_MAX: usize = 100;
 
 /// A file of another process on the disk. Removed on drop.
 struct Filler(std::path::PathBuf);
@@ -27,12 +29,16 @@ impl Filler {
     /// Fills the free space, except for this many bytes.
     fn leaving(directory: &Path, free_bytes: u64) -> Self {
         let path = directory.join("filler");
-        let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(directory).output();
-        let output = String::from_utf8(output.expect("df runs").stdout).expect("text");
-        let free: u64 = output.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a number");
-        let size = free.saturating_sub(free_bytes);
-        let taken = std::process::Command::new("fallocate").args(["-l", &size.max(1).to_string()]).arg(&path).status();
-        assert!(taken.is_ok_and(|status| status.success()), "the disk has room for a file of {size} bytes");
+        // Again if others have taken some of the space meanwhile.
+        let is_taken = (0..FILL_ATTEMPTS_MAX).any(|_| {
+            let output = std::process::Command::new("df").args(["--output=avail", "-B1"]).arg(directory).output();
+            let output = String::from_utf8(output.expect("df runs").stdout).expect("text");
+            let free: u64 = output.lines().nth(1).and_then(|line| line.trim().parse().ok()).expect("a number");
+            let size = free.saturating_sub(free_bytes).max(1).to_string();
+            let taken = std::process::Command::new("fallocate").args(["-l", &size]).arg(&path).output();
+            taken.expect("fallocate runs").status.success()
+        });
+        assert!(is_taken, "the disk can be filled");
         Self(path)
     }
 }

@@ -13,7 +13,7 @@ use domain::ports::StoreError;
 use domain::query::{Direction, StoredEvent};
 use domain::stats::{Counts, StatsQuery};
 use domain::timestamp::Timestamp;
-use segments::{PageSearch, SegmentError, TailSearch, TimeSpan};
+use segments::{PageSearch, SegmentError, TailSearch, TimeIsUp, TimeSpan};
 use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::runtime::Handle;
 
@@ -48,13 +48,13 @@ impl From<StoreError> for ReadError {
 pub struct ChunkReader<'r> {
     transaction: Transaction<'r, Sqlite>,
     runtime: &'r Handle,
-    time_is_up: &'r dyn Fn() -> bool,
+    time_is_up: TimeIsUp<'r>,
     examined: usize,
 }
 
 impl<'r> ChunkReader<'r> {
     /// Reads in a transaction, until `time_is_up`.
-    pub fn new(transaction: Transaction<'r, Sqlite>, runtime: &'r Handle, time_is_up: &'r dyn Fn() -> bool) -> Self {
+    pub fn new(transaction: Transaction<'r, Sqlite>, runtime: &'r Handle, time_is_up: TimeIsUp<'r>) -> Self {
         Self { transaction, runtime, time_is_up, examined: 0 }
     }
 
