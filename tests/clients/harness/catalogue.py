@@ -138,7 +138,7 @@ CLIENTS = (
     syslog("rsyslog-udp", "deb", "rsyslog", Clock.GIVEN, precision_seconds=1.0),
     syslog("syslog-ng-tcp", "deb", "syslog-ng-core", Clock.GIVEN, precision_seconds=1.0),
     syslog("syslog-ng-tcp-octets", "deb", "syslog-ng-core", Clock.GIVEN, precision_seconds=1.0, in_faults=True),
-    Client("winston-http", "node", "winston", "HTTP", in_faults=True),
+    Client("winston-http", "node", "winston", "HTTP", parallel=True, in_faults=True),
     Client("winston-http-batch", "node", "winston", "HTTP"),
     Client("log4j2-http", "java", "log4j-core", "HTTP", stack=True, in_faults=True),
     Client("syslog-ng-http", "deb", "syslog-ng-mod-http", "HTTP", in_faults=True, **DAEMON),
