@@ -246,7 +246,6 @@ impl ProducerContext for Reports {
 }
 
 #[cfg(test)]
-#[expect(clippy::expect_used, reason = "test setup may panic")]
 mod tests {
     use std::net::TcpListener;
 

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //! cargo build --release -p segments --example cost
-//! valgrind --tool=callgrind target/release/examples/cost ROWS SEGMENTS DIRECTORY [generate|write|merge|trace|value|word|missing]
+//! valgrind --tool=callgrind target/release/examples/cost ROWS SEGMENTS DIRECTORY [generate|write|merge|trace|value|word|missing [TIMES]]
 //! ```
 //!
 //! Each word names a step; the ones before it are done too, so the difference of two runs is the cost of a step. Without one,
-//! everything is done, and the bytes of each column are printed.
+//! everything is done, and the bytes of each column are printed. A search is repeated as often as TIMES says.
 
 #![expect(clippy::print_stdout, clippy::expect_used, clippy::indexing_slicing, reason = "a program for measurements")]
 
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use domain::Uuid;
 use domain::event::{IdOrigin, LogEvent};
@@ -97,9 +98,10 @@ fn print_bytes(path: &Path, rows: u64) {
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [rows, files, directory, last @ ..] = arguments.as_slice() else {
-        println!("arguments: ROWS SEGMENTS DIRECTORY [STEP]");
+        println!("arguments: ROWS SEGMENTS DIRECTORY [STEP [TIMES]]");
         return;
     };
+    let times: usize = last.get(1).map_or(1, |times| times.parse().expect("a number"));
     let (rows, files): (u64, usize) = (rows.parse().expect("a number"), files.parse().expect("a number"));
     let last = last.first().map_or("", String::as_str);
     let events: Vec<(u64, LogEvent<'_>)> = numbers(rows).map(|n| (n, event(n))).collect();
@@ -128,8 +130,12 @@ fn main() {
         ("missing", Condition::Anywhere(Pattern::text(MISSING_WORD)).into()),
     ];
     for (name, filter) in filters.into_iter().filter(|(name, _)| last.is_empty() || last == *name) {
-        let page = search(&segments, &LogQuery::newest(filter, 100), NEVER).expect("it is read");
-        println!("{name}: {} found", page.items.len());
+        let query = LogQuery::newest(filter, 100);
+        let began = Instant::now();
+        let searched = || search(&segments, &query, NEVER).expect("it is read").items.len();
+        let found: Vec<usize> = (0..times).map(|_| searched()).collect();
+        let millis = began.elapsed().as_secs_f64() * 1_000.0 / times as f64;
+        println!("{name}: {found:?} found, {millis:.2} ms each");
     }
     if last.is_empty() {
         print_bytes(&Path::new(directory).join("0.parquet"), summaries[0].rows);

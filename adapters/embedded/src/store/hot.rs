@@ -10,6 +10,7 @@
 //!   ([`Ids`]). [`SealOptions::hot_events_max`] bounds the number of events. Without sealing, memory grows with the store.
 
 mod body;
+mod candidates;
 mod chunk;
 mod earlier_rows;
 mod ids;

@@ -348,6 +348,18 @@ impl Body {
         self.count
     }
 
+    /// Source, message, stack trace and metadata of each event, one behind the other.
+    pub fn texts(&self) -> &str {
+        &self.texts
+    }
+
+    /// The event that has a byte of [`Self::texts`], and where its texts end.
+    pub fn event_with_text(&self, at: usize) -> Option<(usize, usize)> {
+        let events = self.places.get(..self.count)?;
+        let event = events.partition_point(|place| place.texts as usize <= at).checked_sub(1)?;
+        Some((event, self.places.get(event + 1)?.texts as usize))
+    }
+
     /// Bytes that it takes in memory, about.
     pub fn memory_bytes(&self) -> usize {
         let order = self.by_time.as_ref().map_or(0, Vec::len) * size_of::<u16>();

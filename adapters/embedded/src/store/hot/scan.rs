@@ -1,14 +1,14 @@
 //! Finding and counting events of chunks.
 //!
 //! Constraints and invariants:
-//! * [`EventFilter::matches`] decides. Ranges of time and ids only leave out what cannot match.
+//! * [`EventFilter::matches`] decides. Ranges of time and [`Candidates`] only leave out what cannot match.
 //! * Time is asked every [`EVENTS_BETWEEN_CLOCKS`] events, and before a body is read from SQLite.
 //! * Calls block: bodies that are not in memory are read in the transaction that the chunks are of.
 
 use std::sync::Arc;
 
 use domain::Uuid;
-use domain::filter::{Condition, EventFilter, IdField};
+use domain::filter::EventFilter;
 use domain::ports::StoreError;
 use domain::query::{Direction, StoredEvent};
 use domain::stats::{Counts, StatsQuery};
@@ -18,6 +18,7 @@ use sqlx::{Sqlite, SqliteConnection, Transaction};
 use tokio::runtime::Handle;
 
 use super::body::Body;
+use super::candidates::Candidates;
 use super::chunk::HotChunk;
 
 /// Events that are examined between two looks at the clock: about 0.5 ms.
@@ -100,7 +101,8 @@ impl<'r> ChunkReader<'r> {
     ) -> Result<(), StoreError> {
         let chunk = &hot.chunk;
         let body = self.body(hot)?;
-        if !may_match(filter, &body) {
+        let candidates = Candidates::of(filter, &body);
+        if candidates.are_none() {
             return self.check_clock();
         }
         let places = body.between(&search.timestamps());
@@ -117,6 +119,9 @@ impl<'r> ChunkReader<'r> {
             }
             if search.is_beyond(TimeSpan::of(timestamp)) {
                 return Ok(());
+            }
+            if !candidates.contain(event) {
+                continue;
             }
             self.examine()?;
             if search.wants(&chunk.page_key(&body, event)?) && filter.matches(&chunk.event(&body, event)?) {
@@ -152,12 +157,14 @@ impl<'r> ChunkReader<'r> {
     /// [`StoreError::TooBroad`], or [`StoreError::Unavailable`].
     pub fn count(&mut self, hot: &HotChunk, query: &StatsQuery, counts: &mut Counts) -> Result<(), StoreError> {
         let body = self.body(hot)?;
-        if !may_match(&query.filter, &body) {
+        let candidates = Candidates::of(&query.filter, &body);
+        if candidates.are_none() {
             return self.check_clock();
         }
-        for place in body.between(&query.filter.time_range()) {
+        let places = body.between(&query.filter.time_range()).map(|place| body.at(place));
+        for event in places.filter(|event| candidates.contain(*event)) {
             self.examine()?;
-            let event = hot.chunk.event(&body, body.at(place))?;
+            let event = hot.chunk.event(&body, event)?;
             if query.filter.matches(&event) {
                 counts.add(query, &event);
             }
@@ -179,30 +186,5 @@ impl<'r> ChunkReader<'r> {
         let is_it =
             |event: &usize| body.event_id(*event) == Some(event_id) && body.received_at(*event) == Some(received_at);
         (0..body.count()).find(is_it).map(|event| hot.chunk.stored_event(&body, event)).transpose()
-    }
-}
-
-/// Whether an event of a body may have the ids that a filter asks for: they are compared without the rest of the events.
-fn may_match(filter: &EventFilter, body: &Body) -> bool {
-    match filter {
-        EventFilter::All(filters) => filters.iter().all(|filter| may_match(filter, body)),
-        EventFilter::Any(filters) => filters.iter().any(|filter| may_match(filter, body)),
-        EventFilter::Condition(Condition::IdIs(field, id)) => {
-            (0..body.count()).any(|event| may_have_id(body, event, *field, id))
-        }
-        EventFilter::Condition(_) | EventFilter::Not(_) => true,
-    }
-}
-
-/// True also of an event that cannot be read: reading it as a whole tells the error.
-fn may_have_id(body: &Body, event: usize, field: IdField, id: &[u8]) -> bool {
-    match field {
-        IdField::Event => body.event_id(event).is_none_or(|own| own.as_bytes().as_slice() == id),
-        IdField::Trace => {
-            body.trace_and_span_id(event).is_none_or(|(own, _)| own.is_some_and(|own| own.as_slice() == id))
-        }
-        IdField::Span => {
-            body.trace_and_span_id(event).is_none_or(|(_, own)| own.is_some_and(|own| own.as_slice() == id))
-        }
     }
 }
