@@ -18,4 +18,5 @@ test('a letter is refused again if a later one has its key and value', () => {
   const sent = letter(7, 'x');
   assert.equal(refusedAgain(sent, [letter(6, 'x'), letter(7, 'x'), letter(8, 'y'), letter(9, 'x', { key: 'other' })]), undefined);
   assert.equal(refusedAgain(sent, [letter(8, 'y'), letter(10, 'x')])?.id, 10);
+  assert.equal(refusedAgain(sent, [letter(9, 'x'), letter(10, 'x'), letter(11, 'y')])?.id, 10, 'others with these bytes were there before');
 });

@@ -36,13 +36,15 @@ export type Outcome = { kind: 'stored'; event: StoredEvent } | { kind: 'refused'
 
 const POLL_MS = 1_000;
 const POLLS = 10;
-/** The new letter may be found before the old one is marked as sent, or by a machine whose clock is behind. Other letters may have the same bytes. */
-const BEFORE_MS = 2_000;
+/** The new letter may be found this long before the old one is marked as sent. */
+const MARKED_WITHIN_MS = 100;
+/** The machine that finds the new letter may have a clock that is this far behind. */
+const BEHIND_MS = 2_000;
 const LETTERS_MAX = 100;
 
-/** The same record as another, later letter: what is sent again has another place on the bus. */
+/** The last letter with the same bytes, if there is another one: what is sent again has another place on the bus. */
 export function refusedAgain(letter: DeadLetter, found: readonly DeadLetter[]): DeadLetter | undefined {
-  return found.find((one) => one.id > letter.id && one.key === letter.key && one.value === letter.value);
+  return found.filter((one) => one.id > letter.id && one.key === letter.key && one.value === letter.value).at(-1);
 }
 
 /** Asks for some seconds whether a letter that was sent is stored, or is a dead letter again. */
@@ -50,18 +52,22 @@ export async function outcomeOf(letter: DeadLetter, signal: AbortSignal): Promis
   const eventId = eventOf(letter)?.eventId;
   // A time of the servers: the clock of this machine may be another one.
   const sent = (await get('/api/dlq', { query: { id: letter.id }, signal })).deadLetters[0]?.redrivenAt;
-  const from = new Date(Date.parse(sent ?? letter.at) - BEFORE_MS).toISOString();
+  const sentAt = Date.parse(sent ?? letter.at);
+  const from = new Date(sentAt - BEHIND_MS).toISOString();
   let cursor: number | undefined;
+  // A letter with the same bytes that may have been there before, unless a clock is behind.
+  let earlier: DeadLetter | undefined;
   for (let poll = 0; poll < POLLS && !signal.aborted; poll += 1) {
     if (poll > 0) await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     const page = await get('/api/dlq', { query: { topic: letter.topic, redriven: false, from, limit: LETTERS_MAX, cursor }, signal });
     cursor = page.nextCursor ?? cursor;
     const again = refusedAgain(letter, page.deadLetters);
-    if (again) return { kind: 'refused', reason: again.reason };
+    if (again && Date.parse(again.at) >= sentAt - MARKED_WITHIN_MS) return { kind: 'refused', reason: again.reason };
+    earlier = again ?? earlier;
     const event = eventId === undefined ? undefined : await stored(eventId, signal);
     if (event) return { kind: 'stored', event };
   }
-  return { kind: 'unknown' };
+  return earlier ? { kind: 'refused', reason: earlier.reason } : { kind: 'unknown' };
 }
 
 async function stored(eventId: string, signal: AbortSignal): Promise<StoredEvent | undefined> {
