@@ -47,14 +47,18 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
         AuthModeKind::Auto => Requirement::OnceThereIsAFile,
         AuthModeKind::Required => Requirement::Always,
     };
+    // Who has chosen that keys are required has no use for this advice.
+    let or_open = match requirement {
+        Requirement::OnceThereIsAFile => ", or let everyone in with SPILLWAY_AUTH__MODE=off",
+        Requirement::Always => "",
+    };
     let reached = reached_by_others(role, settings);
     let Some(path) = keys_path(role, settings) else {
         return match (requirement, reached) {
             (Requirement::OnceThereIsAFile, None) => Ok(None),
             (_, reached) => Err(AccessUnusable(format!(
                 "auth.keys_file: {} needs the file of the keys that all roles share: create it with `spillway key create \
-                 --keys-file FILE --name admin --role admin` and set SPILLWAY_AUTH__KEYS_FILE=FILE for each role, or let \
-                 everyone in with SPILLWAY_AUTH__MODE=off",
+                 --keys-file FILE --name admin --role admin` and set SPILLWAY_AUTH__KEYS_FILE=FILE for each role{or_open}",
                 reached.map_or_else(|| "auth.mode=required".to_owned(), |(key, address)| format!("{key}={address}")),
             ))),
         };
@@ -80,7 +84,7 @@ pub fn open_keys(role: Role, settings: &Settings) -> Result<Option<Arc<KeysFile>
     match reached {
         Some((key, address)) if !keys.exists() => Err(AccessUnusable(format!(
             "{key}: other machines reach {address}, and there are no keys in {}: create one with `spillway key create \
-             --name admin --role admin`, or let everyone in with SPILLWAY_AUTH__MODE=off",
+             --name admin --role admin`{or_open}",
             path.display(),
         ))),
         _ => Ok(Some(Arc::new(keys))),

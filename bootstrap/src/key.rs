@@ -109,7 +109,9 @@ impl End {
 
 fn parse_end(text: &str) -> Result<End, &'static str> {
     let after = humantime::parse_duration(text).ok().map(End::After);
-    after.or_else(|| Timestamp::parse(text).ok().map(End::At)).ok_or("neither a duration such as 90days nor a time")
+    let end = after.or_else(|| Timestamp::parse(text).ok().map(End::At));
+    let (end, now) = (end.ok_or("neither a duration such as 90days nor a time")?, SystemClock.now());
+    if end.from(now) > now { Ok(end) } else { Err("this time is over: the key would never be valid") }
 }
 
 fn parse_limit(text: &str) -> Result<NonZeroU32, &'static str> {
@@ -152,9 +154,6 @@ pub fn run(command: Command, keys_file: &Path, settings: &Settings) -> anyhow::R
     match command {
         Command::Create(create) => {
             let (key, place) = create.key(now);
-            if let Some(expires) = key.expires.filter(|expires| *expires <= now) {
-                anyhow::bail!("--expires: {expires} is over, so that the key would never be valid");
-            }
             let path = path(place);
             if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
                 let context = || format!("cannot make the directory {}", directory.display());

@@ -76,14 +76,28 @@ impl TlsFault {
             CertificateError::UnknownIssuer => Self::UntrustedAuthority,
             CertificateError::Expired | CertificateError::ExpiredContext { .. } => Self::Expired,
             CertificateError::NotValidForName => Self::OtherNames(Vec::new()),
-            CertificateError::NotValidForNameContext { presented, .. } => Self::OtherNames(presented.clone()),
+            CertificateError::NotValidForNameContext { presented, .. } => {
+                Self::OtherNames(presented.iter().map(|name| name_in(name)).collect())
+            }
+            // rustls has no variant of its own for this one.
+            CertificateError::Other(error) if error.to_string().contains("CaUsedAsEndEntity") => Self::Certificate(
+                "it is the certificate of an authority (CA:TRUE): issue one with CA:FALSE for the server".to_owned(),
+            ),
             error => Self::Certificate(error.to_string()),
         }
     }
 }
 
+/// The name in rustls' text for it, such as `DnsName("localhost")` or `IpAddress(127.0.0.1)`.
+fn name_in(text: &str) -> String {
+    let name = text.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+    name.unwrap_or(text).trim_matches('"').to_owned()
+}
+
 #[cfg(test)]
 mod tests {
+    use rustls::pki_types::ServerName;
+
     use super::*;
 
     /// The error as a client gets it: within two errors of I/O.
@@ -97,6 +111,12 @@ mod tests {
         assert_eq!(certificate(CertificateError::UnknownIssuer), Some(TlsFault::UntrustedAuthority));
         assert_eq!(certificate(CertificateError::Expired), Some(TlsFault::Expired));
         assert_eq!(certificate(CertificateError::NotValidForName), Some(TlsFault::OtherNames(vec![])));
+        let presented = vec!["DnsName(\"localhost\")".to_owned(), "IpAddress(127.0.0.1)".to_owned(), "shop".to_owned()];
+        let expected = ServerName::try_from("example.org").unwrap();
+        assert_eq!(
+            certificate(CertificateError::NotValidForNameContext { expected, presented }),
+            Some(TlsFault::OtherNames(["localhost", "127.0.0.1", "shop"].map(str::to_owned).to_vec()))
+        );
         assert!(matches!(certificate(CertificateError::BadSignature), Some(TlsFault::Certificate(_))));
         let other = |error| TlsFault::of(&nested(error));
         assert_eq!(other(InvalidMessage::InvalidContentType.into()), Some(TlsFault::NotTls));

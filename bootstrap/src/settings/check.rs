@@ -8,6 +8,7 @@ use domain::ports::CHUNK_BYTES_MAX;
 use super::Settings;
 use super::invalid::InvalidSettings;
 use super::kinds::{BusKind, LimiterKind};
+use super::secrets::Url;
 use super::store::StoreKind;
 use crate::role::Role;
 
@@ -61,6 +62,9 @@ impl Settings {
         if self.limiter == LimiterKind::Redis && self.redis.url.0.is_empty() {
             return refuse("redis.url must be set, such as redis://127.0.0.1:6379, when limiter is redis");
         }
+        // The clients take any scheme, and one that is misspelt as a connection without TLS.
+        check_scheme("postgres.url", &self.postgres.url, &["postgres", "postgresql"])?;
+        check_scheme("redis.url", &self.redis.url, &["redis", "rediss", "valkey", "valkeys"])?;
         if !(Duration::from_millis(100)..=Duration::from_secs(60)).contains(&self.alert.timeout.0) {
             return refuse("alert.timeout must be from 100ms to 60s");
         }
@@ -112,4 +116,16 @@ impl Settings {
             variables.collect::<Vec<_>>().join(" and "),
         )))
     }
+}
+
+/// Refuses a URL with another scheme than these. Of the value, nothing is repeated: it may contain a password.
+fn check_scheme(key: &str, url: &Url, schemes: &[&str]) -> Result<(), InvalidSettings> {
+    let scheme = url.0.split_once("://").map(|(scheme, _)| scheme);
+    // Suffixes such as -cluster and -sentinel are the client's.
+    let is_known = |scheme: &str| schemes.contains(&scheme.split('-').next().unwrap_or(scheme));
+    if url.0.is_empty() || scheme.is_some_and(is_known) {
+        return Ok(());
+    }
+    let schemes: Vec<String> = schemes.iter().map(|scheme| format!("{scheme}://")).collect();
+    Err(InvalidSettings(format!("{key} must be a URL that begins with {}", schemes.join(" or "))))
 }

@@ -94,6 +94,13 @@ fn invalid_settings_are_rejected_by_name_with_a_hint() {
         ("SPILLWAY_BUS", "nats", &["bus", "\"nats\" is none of embedded, kafka"]),
         ("SPILLWAY_STORE", "postgres", &["postgres.url must be set"]),
         ("SPILLWAY_LIMITER", "redis", &["redis.url must be set"]),
+        (
+            "SPILLWAY_REDIS__URL",
+            "redi://:secret@host",
+            &["redis.url must be a URL that begins with redis:// or rediss://"],
+        ),
+        ("SPILLWAY_REDIS__URL", "host:6379", &["redis.url must be a URL"]),
+        ("SPILLWAY_POSTGRES__URL", "mysql://host/d", &["postgres.url must be a URL that begins with postgres://"]),
         ("SPILLWAY_POSTGRES__SCHEMA", "Logs", &["postgres.schema", "a-z"]),
         ("SPILLWAY_ALERT__WEBHOOK_URL", "host:9000/hook", &["alert.webhook_url", "not the URL of a webhook"]),
         ("SPILLWAY_ALERT__WEBHOOK_URL", "ftp://host/hook", &["alert.webhook_url", "not the URL of a webhook"]),

@@ -66,8 +66,8 @@ impl Pattern {
         self.parts.len() <= 1 && !self.open_start && !self.open_end
     }
 
-    /// Of the texts in ASCII alone that stand in a larger one, the place of something that those with a match contain: the first one
-    /// from `from` on, in bytes. `None` also for a pattern that matches every text.
+    /// The first place, from byte `from` on, at which a text has the longest part of this pattern: an ASCII text that matches has
+    /// it. `None` also for a pattern without parts, which matches every text.
     #[must_use]
     pub fn place_of_a_part(&self, text: &str, from: usize) -> Option<usize> {
         let longest = self.parts.iter().max_by_key(|part| part.len())?;
