@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use domain::metadata::{Metadata, MetadataReader, plain_bytes};
+use domain::metadata::{JsonValue, Metadata, MetadataReader, plain_bytes};
 use domain::timestamp::Timestamp;
 
 /// Longest JSON text of a string with escapes that a reader copies, in bytes.
@@ -166,6 +166,14 @@ impl<'a> JsonReader<'a> {
         let bytes = self.metadata.unknown_value(rest).ok()?;
         self.at += bytes;
         rest.get(..bytes)
+    }
+
+    /// Reads the value that follows in a text that was checked before, also one that this reader refuses.
+    pub fn checked_value(&mut self) -> JsonValue<'a> {
+        let rest = self.rest().unwrap_or_default();
+        let (value, behind) = JsonValue::first(rest);
+        self.at += rest.len() - behind.len();
+        value
     }
 
     /// Goes on with another text, from its beginning.

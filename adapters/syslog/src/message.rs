@@ -20,10 +20,7 @@ pub fn entry(text: &str, received_at: Timestamp) -> AgentEntry<'_> {
     state(&mut entry, message.time, message.level);
     // An application that the line names is closer to its origin than a host.
     entry.source = message.app.map(Cow::Borrowed).or(entry.source).or(message.host.map(Cow::Borrowed));
-    let mut metadata = Members::default();
-    if let Some(header) = message.metadata() {
-        metadata.object(&header);
-    }
+    let mut metadata = message.metadata().map(Members::of_object).unwrap_or_default();
     metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
     entry.metadata = metadata;
     entry

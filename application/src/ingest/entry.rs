@@ -158,8 +158,11 @@ fn metadata(protocol: &str, mut members: Members, mut faults: Vec<&'static str>)
     if !faults.is_empty() {
         members.value("ingest", |json| write_faults(json, protocol, &faults, None));
     }
-    let is_cut = members.is_cut();
+    let (is_cut, are_checked) = (members.is_cut(), members.are_checked());
     let Some(json) = members.into_json() else { return (None, false) };
+    if are_checked {
+        return (Some(Metadata::from_checked(Cow::Owned(json))), false);
+    }
     let checked = match Metadata::parse(&json) {
         _ if is_cut => Err("metadata_size"),
         Ok(metadata) if metadata.as_json().len() == json.len() => Ok(None),
@@ -224,6 +227,9 @@ pub(super) fn source(given: Option<Cow<'_, str>>) -> Cow<'_, str> {
     let mut source = given.unwrap_or_default();
     // Before anything else: all entries of a request may share a text that is as long as its body.
     cut(&mut source, SOURCE_BYTES_MAX);
+    if source.bytes().all(|byte| matches!(byte, b' '..=b'~')) && source.bytes().any(|byte| byte != b' ') {
+        return source;
+    }
     if source.trim().is_empty() {
         return Cow::Borrowed(UNKNOWN_SOURCE);
     }

@@ -11,6 +11,7 @@ use domain::timestamp::Timestamp;
 use formats::{Draft, Event, Options, Reader};
 
 use super::entry::AgentEntry;
+use super::members::Members;
 use super::state::state;
 
 /// Maximum bytes of an object whose members are looked at: an event has less. The memory for its members is bounded so.
@@ -85,7 +86,7 @@ impl Lines {
 }
 
 fn entry_of(draft: Draft) -> AgentEntry<'static> {
-    let mut entry = AgentEntry {
+    AgentEntry {
         source: draft.source.map(Cow::Owned),
         level: draft.level.map(LevelInput::Parsed),
         message: Cow::Owned(draft.message),
@@ -94,12 +95,9 @@ fn entry_of(draft: Draft) -> AgentEntry<'static> {
         stack_trace: draft.stack_trace.map(Cow::Owned),
         trace_id: draft.trace_id.as_deref().and_then(from_hex),
         span_id: draft.span_id.as_deref().and_then(from_hex),
-        ..AgentEntry::default()
-    };
-    if let Some(metadata) = draft.metadata {
-        entry.metadata.object(metadata.as_json());
+        metadata: draft.metadata.map(Members::from).unwrap_or_default(),
+        fault: None,
     }
-    entry
 }
 
 fn of_line(line: &str, now: Timestamp) -> Draft {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use domain::metadata::{JsonValue, METADATA_BYTES_MAX, is_plain};
+use domain::metadata::{JsonValue, METADATA_BYTES_MAX, Metadata, is_plain};
 
 /// Maximum bytes to write, without the closing brace.
 const MEMBERS_BYTES_MAX: usize = METADATA_BYTES_MAX;
@@ -86,40 +86,55 @@ impl JsonText {
 
 /// A JSON object under construction. It may turn out to be no metadata; nothing is checked here.
 #[derive(Clone, Debug)]
-pub struct Members(JsonText);
+pub struct Members {
+    json: JsonText,
+    /// Whether these are the members of metadata, and nothing was added.
+    are_checked: bool,
+}
 
 impl Default for Members {
     fn default() -> Self {
-        Self(JsonText::new(MEMBERS_BYTES_MAX))
+        Self { json: JsonText::new(MEMBERS_BYTES_MAX), are_checked: false }
+    }
+}
+
+impl From<Metadata<'_>> for Members {
+    fn from(metadata: Metadata<'_>) -> Self {
+        let members = Self::of_object(metadata.into_json());
+        Self { are_checked: !members.is_empty(), ..members }
     }
 }
 
 impl Members {
+    /// Those of a JSON object, given as its text without white space around it.
+    #[must_use]
+    pub fn of_object(mut json: String) -> Self {
+        let mut members = Self::default();
+        json.pop();
+        members.json.is_cut = json.len() > MEMBERS_BYTES_MAX;
+        json.truncate(json.floor_char_boundary(MEMBERS_BYTES_MAX));
+        if json.len() > 1 {
+            members.json.text = json;
+        }
+        members
+    }
+
     /// Adds a member with a text.
     pub fn text(&mut self, name: &str, value: &str) {
         self.name(name);
-        self.0.push_text(value);
+        self.json.push_text(value);
     }
 
     /// Adds a member whose value is JSON text.
     pub fn json(&mut self, name: &str, value: &str) {
         self.name(name);
-        self.0.push(value);
+        self.json.push(value);
     }
 
     /// Adds a member whose value `write` appends as JSON text.
     pub fn value(&mut self, name: &str, write: impl FnOnce(&mut JsonText)) {
         self.name(name);
-        write(&mut self.0);
-    }
-
-    /// Adds the members of a JSON object, given as its text.
-    pub fn object(&mut self, json: &str) {
-        let members = json.trim().strip_prefix('{').and_then(|members| members.strip_suffix('}')).unwrap_or_default();
-        if !members.trim().is_empty() {
-            self.0.push(if self.is_empty() { "{" } else { "," });
-            self.0.push(members);
-        }
+        write(&mut self.json);
     }
 
     /// Adds the members of another object that was written here; as one member of the name `within` if a name would be there
@@ -135,13 +150,13 @@ impl Members {
 
     /// Adds the members of another object that was written here.
     pub fn all(&mut self, others: &Self) {
-        if let Some(members) = others.0.as_str().get(1..).filter(|members| !members.is_empty()) {
+        if let Some(members) = others.as_str().get(1..).filter(|members| !members.is_empty()) {
             if self.is_empty() {
-                self.0.text.reserve(members.len() + USUAL_BYTES);
+                self.json.text.reserve(members.len() + USUAL_BYTES);
             }
-            self.0.push(if self.is_empty() { "{" } else { "," });
-            self.0.push(members);
-            self.0.is_cut |= others.is_cut();
+            self.begin_member();
+            self.json.push(members);
+            self.json.is_cut |= others.is_cut();
         }
     }
 
@@ -172,19 +187,25 @@ impl Members {
     /// What was written so far: the object without its closing brace.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.json.as_str()
     }
 
     /// Whether it has no members.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.as_str().is_empty()
+        self.as_str().is_empty()
     }
 
     /// Whether something did not fit: the object is not complete, and may not be JSON.
     #[must_use]
     pub fn is_cut(&self) -> bool {
-        self.0.is_cut()
+        self.json.is_cut()
+    }
+
+    /// Whether they are members of metadata for certain.
+    #[must_use]
+    pub fn are_checked(&self) -> bool {
+        self.are_checked
     }
 
     /// The object, if it has members.
@@ -193,24 +214,29 @@ impl Members {
         if self.is_empty() {
             return None;
         }
-        self.0.bytes_max += 1;
-        self.0.push("}");
-        Some(self.0.into_string())
+        self.json.bytes_max += 1;
+        self.json.push("}");
+        Some(self.json.into_string())
     }
 
     fn name(&mut self, name: &str) {
         if self.is_empty() {
-            self.0.text.reserve(USUAL_BYTES);
+            self.json.text.reserve(USUAL_BYTES);
         }
-        self.0.push(if self.is_empty() { "{" } else { "," });
-        self.0.push_text(name);
-        self.0.push(":");
+        self.begin_member();
+        self.json.push_text(name);
+        self.json.push(":");
+    }
+
+    fn begin_member(&mut self) {
+        self.json.push(if self.is_empty() { "{" } else { "," });
+        self.are_checked = false;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use domain::metadata::{Metadata, MetadataError};
+    use domain::metadata::MetadataError;
     use proptest::prelude::*;
 
     use super::*;
@@ -248,7 +274,24 @@ mod tests {
             assert!(others.is_cut());
             let json = members.into_json().expect("members");
             assert!(json.len() <= MEMBERS_BYTES_MAX + 1, "{}", json.len());
+            let object = format!("{{\"{name}\":\"{value}\",\"b\":\"{value}\"}}");
+            let of_object = Members::of_object(object);
+            assert!(of_object.is_cut() && of_object.as_str().len() > MEMBERS_BYTES_MAX - 2);
         }
+    }
+
+    #[test]
+    fn only_the_members_of_metadata_are_checked() {
+        let metadata = |json| Metadata::parse(json).expect("metadata");
+        let mut members = Members::from(metadata(r#"{"a":1}"#));
+        assert!(members.are_checked() && members.has("a"));
+        assert!(!Members::from(metadata("{}")).are_checked() && Members::from(metadata("{}")).into_json().is_none());
+        assert!(!Members::of_object("{\"a\":1}".to_owned()).are_checked());
+        let mut others = Members::default();
+        others.all(&members);
+        members.text("b", "");
+        assert!(!members.are_checked() && !others.are_checked());
+        assert_eq!(members.into_json().as_deref(), Some(r#"{"a":1,"b":""}"#));
     }
 
     proptest! {

@@ -19,6 +19,7 @@ mod reader;
 mod scanner;
 #[cfg(test)]
 mod tests;
+mod usual_object;
 mod value;
 
 pub use self::error::{METADATA_BYTES_MAX, METADATA_DEPTH_MAX, MetadataError};
@@ -26,6 +27,7 @@ pub use self::extents::Extents;
 pub use self::name::UNKNOWN_MEMBERS_MAX;
 pub use self::plain::{is_plain, plain_bytes};
 pub use self::reader::MetadataReader;
+pub use self::usual_object::UsualMember;
 pub use self::value::{JsonKind, JsonValue};
 
 /// A compact JSON object that every store can hold.
@@ -104,6 +106,12 @@ impl<'a> Metadata<'a> {
     #[must_use]
     pub fn as_json(&self) -> &str {
         &self.0
+    }
+
+    /// The compact JSON text, as a text of its own.
+    #[must_use]
+    pub fn into_json(self) -> String {
+        self.0.into_owned()
     }
 
     /// The same metadata, independent of the input.

@@ -47,7 +47,7 @@ pub(super) fn plain_member(json: &[u8]) -> Option<(usize, usize)> {
 
 /// The length of the string that a text begins with, if it has no escapes.
 #[inline]
-fn plain_string(json: &[u8]) -> Option<usize> {
+pub(super) fn plain_string(json: &[u8]) -> Option<usize> {
     let (b'"', text) = json.split_first()? else { return None };
     let plain = plain_bytes(text);
     (text.get(plain) == Some(&b'"')).then_some(plain + 2)

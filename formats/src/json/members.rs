@@ -184,7 +184,7 @@ impl<'a> Members<'a> {
         let mut fields = Fields::default();
         for member in self.members.into_iter().filter(|member| !member.is_taken) {
             let is_object = member.value.kind() == JsonKind::Object;
-            if is_event && is_object && roles::of(&member.name) == Some((Role::Metadata, 0)) {
+            if is_event && is_object && roles::of(member.name.as_bytes()) == Some((Role::Metadata, 0)) {
                 for (name, value) in member.value.members() {
                     fields.push_borrowed(name, value.json());
                 }
@@ -231,7 +231,7 @@ fn at_path<'a>(members: &mut dyn Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>,
 
 fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member: &Member<'a>) {
     let name = values::lower(&member.name);
-    if let Some((role, rank)) = roles::of(&name) {
+    if let Some((role, rank)) = roles::of(name.as_bytes()) {
         candidates.push(Candidate { role, rank, member: index, inner: None, value: member.value });
     }
     if member.value.kind() != JsonKind::Object || !CONTAINERS.contains(&name.as_ref()) {
@@ -239,7 +239,7 @@ fn add_candidates<'a>(candidates: &mut Vec<Candidate<'a>>, index: usize, member:
     }
     for (inner, (inner_name, value)) in member.value.members().enumerate().take(CANDIDATES_MAX) {
         let path = format!("{name}.{}", inner_name.to_ascii_lowercase());
-        if let Some((role, rank)) = roles::of(&path) {
+        if let Some((role, rank)) = roles::of(path.as_bytes()) {
             candidates.push(Candidate { role, rank, member: index, inner: Some(inner), value });
         }
     }

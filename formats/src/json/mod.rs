@@ -13,6 +13,7 @@ mod part;
 mod repair;
 mod roles;
 mod template;
+mod usual;
 mod values;
 
 pub use self::members::place;
@@ -31,6 +32,11 @@ use crate::times::Clock;
 
 /// The draft of a line that is a JSON object.
 pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
+    usual::draft(line, clock).or_else(|| any_draft(line, clock))
+}
+
+/// The same, however unusual the object is.
+fn any_draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
     let object = object(line)?;
     let object = opentelemetry::record(&object).map_or(object, Cow::Owned);
     Some(members_draft(&object, line, clock))

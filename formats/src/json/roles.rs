@@ -65,10 +65,13 @@ pub const PLACES: [&str; 14] = [
 /// The path of the file that a line stands in, whose base name counts.
 pub const FILE: &str = "log.file.path";
 
+/// Longest name with a role, in bytes; those of containers are shorter.
+pub const NAME_BYTES_MAX: usize = 31;
+
 /// The role of a name in lower case, and its rank among the names of that role: the lowest that is valid counts. The
 /// names of the API come first.
-pub fn of(name: &str) -> Option<(Role, u8)> {
-    let place = NAMES.binary_search_by_key(&name, |(known, ..)| known).ok()?;
+pub fn of(name: &[u8]) -> Option<(Role, u8)> {
+    let place = NAMES.binary_search_by_key(&name, |(known, ..)| known.as_bytes()).ok()?;
     NAMES.get(place).map(|(_, role, rank)| (*role, *rank))
 }
 
@@ -240,5 +243,7 @@ mod tests {
     fn names_are_in_order_and_in_lower_case() {
         assert!(NAMES.windows(2).all(|pair| pair[0].0 < pair[1].0));
         assert!(NAMES.iter().all(|(name, ..)| !name.bytes().any(|byte| byte.is_ascii_uppercase())));
+        assert_eq!(NAMES.iter().map(|(name, ..)| name.len()).max(), Some(NAME_BYTES_MAX));
+        assert!(CONTAINERS.iter().all(|name| name.len() <= NAME_BYTES_MAX));
     }
 }

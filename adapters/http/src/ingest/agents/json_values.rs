@@ -74,6 +74,16 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
     let mut in_vain = 2 * body.len();
     let (mut rest, mut line_end) = (body, body);
     let mut reader = MetadataReader::default();
+    if let Some(lengths) = usual_array(body, &mut reader) {
+        let mut rest = body;
+        return lengths.into_iter().try_for_each(|bytes| {
+            // Behind the bracket or a comma.
+            let (object, behind) =
+                rest.get(1..).and_then(|rest| rest.split_at_checked(bytes as usize)).unwrap_or_default();
+            rest = behind;
+            take(Item::Object(JsonValue::new(object)))
+        });
+    }
     loop {
         rest = rest.trim_start_matches(|char: char| char.is_ascii_whitespace() || char == ',');
         if rest.is_empty() {
@@ -99,6 +109,22 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
     }
 }
 
+/// The lengths of the objects, if a body is an array of objects as most programs write them, without white space between them.
+fn usual_array<'a>(body: &'a str, reader: &mut MetadataReader<'a>) -> Option<Vec<u32>> {
+    let mut rest = body.strip_prefix('[')?;
+    let mut lengths = Vec::new();
+    loop {
+        let (_, bytes) = reader.usual_members(rest)?;
+        lengths.push(u32::try_from(bytes).ok()?);
+        let behind = rest.get(bytes..)?;
+        if let Some(next) = behind.strip_prefix(',') {
+            rest = next;
+        } else {
+            return behind.strip_prefix(']').filter(|behind| behind.trim_ascii().is_empty()).map(|_| lengths);
+        }
+    }
+}
+
 /// The object or the array that a text begins with.
 pub struct First<'a> {
     /// The value; if it is not JSON, up to where it seems to end.
@@ -112,7 +138,8 @@ pub struct First<'a> {
 /// Looks for the end of the object or the array that a text begins with, and checks it.
 pub fn first<'a>(text: &'a str, reader: &mut MetadataReader<'a>) -> First<'a> {
     // Most values could be metadata: then their end is found as they are checked.
-    let checked = reader.unknown_value(text).ok().and_then(|bytes| text.split_at_checked(bytes));
+    let usual = reader.usual_members(text).map(|(_, bytes)| bytes);
+    let checked = usual.or_else(|| reader.unknown_value(text).ok()).and_then(|bytes| text.split_at_checked(bytes));
     if let Some((json, behind)) = checked {
         return First { value: JsonValue::new(json), behind, is_json: true };
     }

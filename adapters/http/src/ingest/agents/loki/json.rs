@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use application::ingest::AgentIntake;
+use application::json_reader::JsonReader;
+use domain::event::TEXT_BYTES_MAX;
 use domain::metadata::{Extents, JsonKind, JsonValue};
 
 use crate::ingest::agents::json_values::{plain, shown};
@@ -30,10 +32,11 @@ pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), D
         }
         let labelled = labels.into_stream();
         for (name, values) in stream.members_with(&extents) {
-            let mut elements = values.elements_with(&extents);
             match &*name {
-                "values" => elements.try_for_each(|value| take_value(&labelled, value, intake))?,
-                "entries" => elements.try_for_each(|entry| take_entry(&labelled, entry, intake))?,
+                "values" => take_values(&labelled, values, intake)?,
+                "entries" => {
+                    values.elements_with(&extents).try_for_each(|entry| take_entry(&labelled, entry, intake))?;
+                }
                 _ => {}
             }
         }
@@ -41,7 +44,54 @@ pub fn decode(push: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), D
     Ok(())
 }
 
-/// A line in the present shape: time, line and, if there is any, structured metadata.
+/// The lines of a stream in the present shape.
+fn take_values(
+    stream: &LabelledStream,
+    values: JsonValue<'_>,
+    intake: &mut AgentIntake<'_>,
+) -> Result<(), DecodeError> {
+    let mut json = JsonReader::new(values.json());
+    let mut more = json.begins_array().unwrap_or_default();
+    while more {
+        let from = json.position();
+        if let Some(UsualValue { time, text, structured }) = usual_value(&mut json) {
+            stream.line(&text, Stated::Time(time), structured, intake)?;
+        } else {
+            json.go_to(from);
+            take_value(stream, json.checked_value(), intake)?;
+        }
+        let not_array = || DecodeError::Malformed("values is not an array, nothing was accepted".to_owned());
+        more = json.continues_array().ok_or_else(not_array)?;
+    }
+    Ok(())
+}
+
+/// A line in the present shape.
+struct UsualValue<'a> {
+    time: AgentTime,
+    text: Cow<'a, str>,
+    structured: Structured,
+}
+
+/// Reads a line as most agents write it, in place. What it refuses, [`take_value`] reads.
+fn usual_value<'a>(json: &mut JsonReader<'a>) -> Option<UsualValue<'a>> {
+    json.begins_array()?.then_some(())?;
+    let time = AgentTime::from_nanos(json.string()?.parse::<i64>().ok()?.into())?;
+    json.continues_array()?.then_some(())?;
+    let text = json.string().filter(|text| text.len() <= TEXT_BYTES_MAX)?;
+    let mut structured = Structured::default();
+    if json.continues_array()? {
+        json.object(|json| {
+            let name = json.name()?.json();
+            structured.add(name.get(1..name.len() - 1)?, &json.string()?);
+            Some(())
+        })?;
+        (!json.continues_array()?).then_some(())?;
+    }
+    Some(UsualValue { time, text, structured })
+}
+
+/// A line in the present shape, whatever it consists of: time, line and, if there is any, structured metadata.
 fn take_value(stream: &LabelledStream, value: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     let mut parts = value.elements();
     let time = parts.next().map_or(Stated::Nothing, |time| Stated::read(nanos(time), || shown(time)));

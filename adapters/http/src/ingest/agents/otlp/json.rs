@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use application::ingest::{AgentIntake, JsonText, Members};
+use application::json_reader::JsonReader;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
@@ -14,6 +15,7 @@ use domain::metadata::{Extents, JsonKind, JsonValue};
 
 use crate::ingest::agents::json_values::{plain, shown};
 use crate::ingest::agents::otlp::record::{Origin, Record, SERVICE_NAME, STACK_TRACE};
+use crate::ingest::agents::otlp::usual;
 use crate::ingest::protocol::DecodeError;
 
 /// Deepest nesting of a value that is written out: deeper than metadata may be, so that it is noticed there.
@@ -46,14 +48,18 @@ pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<()
             let [of_scope, log_records] = members_of(scope_logs.members_with(&extents), names);
             of_kind(of_scope, JsonKind::Object, "scope")?;
             let log_records = of_kind(log_records, JsonKind::Array, "logRecords")?;
-            let mut log_records = log_records.elements_with(&extents).peekable();
-            if log_records.peek().is_none() {
+            let mut json = JsonReader::new(log_records.json());
+            let mut more = json.begins_array().unwrap_or_default();
+            if !more {
                 continue;
             }
             let scope = scope(of_scope);
             let origin = Origin::new(source.as_deref(), &resource, scope, intake)?;
-            for log_record in log_records {
-                record(log_record).add(&origin, intake)?;
+            while more {
+                next_record(&mut json).add(&origin, intake)?;
+                let not_array =
+                    || DecodeError::Malformed("logRecords is not an array, nothing was accepted".to_owned());
+                more = json.continues_array().ok_or_else(not_array)?;
             }
         }
     }
@@ -85,7 +91,17 @@ fn scope(scope: JsonValue<'_>) -> Members {
     members
 }
 
-fn record(log_record: JsonValue<'_>) -> Record<'_> {
+/// Reads the record at the place of the reader.
+fn next_record<'a>(json: &mut JsonReader<'a>) -> Record<'a> {
+    let from = json.position();
+    usual::record(json).unwrap_or_else(|| {
+        json.go_to(from);
+        record(json.checked_value())
+    })
+}
+
+/// Reads any record.
+pub(super) fn record(log_record: JsonValue<'_>) -> Record<'_> {
     let mut record = Record::default();
     if log_record.kind() != JsonKind::Object {
         return Record { body: text(log_record), fault: Some("record_invalid"), ..record };

@@ -4,6 +4,7 @@
 
 mod json;
 mod record;
+mod usual;
 mod wire;
 
 use std::time::Duration;

@@ -49,7 +49,7 @@ impl<'a> Origin<'a> {
 }
 
 /// A record as its format has it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Record<'a> {
     /// When it happened; 0 if it is not known.
     pub time: u64,
