@@ -173,7 +173,9 @@ impl Members {
             return false;
         }
         if self.names().nth(NAMES_COMPARED_MAX).is_none() {
-            return self.names().any(|name| others.names().any(|other| other == name));
+            // Without escapes, names stand in the text as they are.
+            let may_have = |name: &str| others.as_str().contains('\\') || others.as_str().contains(name);
+            return self.names().any(|name| may_have(&name) && others.names().any(|other| other == name));
         }
         let names: BTreeSet<Cow<'_, str>> = self.names().collect();
         others.names().any(|name| names.contains(&name))
@@ -291,6 +293,8 @@ mod tests {
         others.all(&members);
         members.text("b", "");
         assert!(!members.are_checked() && !others.are_checked());
+        let escaped = Members::of_object(r#"{"\u0061":1}"#.to_owned());
+        assert!(members.shares_a_name(&escaped) && escaped.shares_a_name(&members));
         assert_eq!(members.into_json().as_deref(), Some(r#"{"a":1,"b":""}"#));
     }
 

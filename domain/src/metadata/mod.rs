@@ -27,7 +27,7 @@ pub use self::extents::Extents;
 pub use self::name::UNKNOWN_MEMBERS_MAX;
 pub use self::plain::{is_plain, plain_bytes};
 pub use self::reader::MetadataReader;
-pub use self::usual_object::UsualMember;
+pub use self::usual_object::{UsualMember, UsualReader};
 pub use self::value::{JsonKind, JsonValue};
 
 /// A compact JSON object that every store can hold.
@@ -43,6 +43,9 @@ impl<'a> Metadata<'a> {
     /// # Errors
     /// One [`MetadataError`] per rule.
     pub fn parse(json: &'a str) -> Result<Self, MetadataError> {
+        if UsualReader::default().members(json).is_some_and(|(_, bytes)| bytes == json.len()) {
+            return Self::within_bounds(Cow::Borrowed(json));
+        }
         if !json.trim_ascii_start().starts_with('{') {
             return Err(MetadataError::NotObject);
         }

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use super::error::MetadataError;
 use super::plain_object::plain_object;
 use super::scanner::Scanner;
-use super::usual_object::{UsualMember, usual_object};
 use super::{METADATA_BYTES_MAX, Metadata};
 
 /// Reads metadata out of one text. It keeps its memory from one object to the next.
@@ -16,7 +15,6 @@ use super::{METADATA_BYTES_MAX, Metadata};
 pub struct MetadataReader<'a> {
     names: Vec<&'a str>,
     plain_names: Vec<&'a [u8]>,
-    members: Vec<UsualMember<'a>>,
 }
 
 impl<'a> MetadataReader<'a> {
@@ -43,13 +41,6 @@ impl<'a> MetadataReader<'a> {
     /// One [`MetadataError`] per rule. The size is not checked.
     pub fn unknown_value(&mut self, text: &'a str) -> Result<usize, MetadataError> {
         Scanner::first(text, 2, &mut self.names).map(|(_, bytes)| bytes)
-    }
-
-    /// The members of the object that `text` begins with, and its length in bytes there, if it is compact, metadata can hold it but
-    /// for its size, and it has a few members whose names have no escapes. `None` says nothing of the object.
-    pub fn usual_members(&mut self, text: &'a str) -> Option<(&[UsualMember<'a>], usize)> {
-        let bytes = usual_object(text, &mut self.members, &mut self.names)?;
-        Some((&self.members, bytes))
     }
 }
 

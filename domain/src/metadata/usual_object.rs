@@ -11,13 +11,25 @@ use super::value::JsonValue;
 /// A member: its name, which has no escapes, and its value.
 pub type UsualMember<'a> = (&'a str, JsonValue<'a>);
 
+/// Reads such objects out of one text. It keeps its memory from one object to the next.
+#[derive(Debug, Default)]
+pub struct UsualReader<'a> {
+    members: Vec<UsualMember<'a>>,
+    names: Vec<&'a str>,
+}
+
+impl<'a> UsualReader<'a> {
+    /// The members of the object that `text` begins with, and its length in bytes there, if it is compact, metadata can hold it but
+    /// for its size, and it has a few members whose names have no escapes. `None` says nothing of the object.
+    pub fn members(&mut self, text: &'a str) -> Option<(&[UsualMember<'a>], usize)> {
+        let bytes = usual_object(text, &mut self.members, &mut self.names)?;
+        Some((&self.members, bytes))
+    }
+}
+
 /// The length of the object that a text begins with, if it has one to [`NAMES_IN_PAIRS_MAX`] members whose names differ and
 /// have no escapes. `members` gets them, in their order; `names` is memory for it.
-pub(super) fn usual_object<'a>(
-    json: &'a str,
-    members: &mut Vec<UsualMember<'a>>,
-    names: &mut Vec<&'a str>,
-) -> Option<usize> {
+fn usual_object<'a>(json: &'a str, members: &mut Vec<UsualMember<'a>>, names: &mut Vec<&'a str>) -> Option<usize> {
     members.clear();
     members.reserve(NAMES_IN_PAIRS_MAX);
     let mut at = json.strip_prefix('{').map(|_| 1)?;

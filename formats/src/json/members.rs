@@ -16,6 +16,8 @@ use crate::times::{self, Clock};
 
 /// Most names that may have a role in one object: further ones are metadata.
 const CANDIDATES_MAX: usize = 64;
+/// What [`PLACES`] begin with, up to a dot, is not shorter.
+const PLACE_BYTES_MIN: usize = 3;
 /// Memory for the first members: most objects have no more.
 const USUAL_MEMBERS: usize = 16;
 
@@ -200,11 +202,22 @@ impl<'a> Members<'a> {
 
 /// The first of [`PLACES`] that an object with these members has.
 pub fn place<'a, M: Iterator<Item = (Cow<'a, str>, JsonValue<'a>)>>(members: impl Fn() -> M) -> Option<String> {
+    // Most objects have none.
+    if !members().any(|(name, _)| may_begin_place(name.as_bytes())) {
+        return None;
+    }
     PLACES.iter().find_map(|path| {
         let text = text_of(at_path(&mut members(), path)?)?;
         let base = if path.ends_with(FILE) { text.rsplit(['/', '\\']).next()? } else { text.as_ref() };
         draft::is_source(base).then(|| base.to_owned())
     })
+}
+
+/// Whether the name of one of [`PLACES`] begins as this name does.
+fn may_begin_place(name: &[u8]) -> bool {
+    let Some(mut begin) = name.first_chunk::<PLACE_BYTES_MIN>().copied() else { return false };
+    begin.make_ascii_lowercase();
+    PLACES.iter().any(|path| path.as_bytes().first_chunk() == Some(&begin))
 }
 
 /// The value with this name, in any case; a name with dots is also that of a member within a member.
@@ -254,5 +267,21 @@ fn push_rest(fields: &mut Fields<'_>, member: &Member<'_>) {
     }
     if !inner.is_empty() {
         fields.push_json(&member.name, &inner.into_json());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_is_looked_for() {
+        for path in PLACES {
+            let outer = path.split('.').next().expect("a name");
+            assert!(outer.len() >= PLACE_BYTES_MIN && may_begin_place(outer.to_ascii_uppercase().as_bytes()), "{path}");
+            let member = || std::iter::once((Cow::Borrowed(path), JsonValue::new("\"x\"")));
+            assert_eq!(place(member).as_deref(), Some("x"), "{path}");
+        }
+        assert!(!may_begin_place(b"level") && !may_begin_place(b"ho"));
     }
 }

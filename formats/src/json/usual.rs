@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use domain::Uuid;
 use domain::level::Level;
-use domain::metadata::{JsonKind, JsonValue, METADATA_BYTES_MAX, Metadata, MetadataReader, UsualMember};
+use domain::metadata::{JsonKind, JsonValue, METADATA_BYTES_MAX, Metadata, UsualMember, UsualReader};
 use domain::timestamp::Timestamp;
 
 use super::members::place;
@@ -55,8 +55,8 @@ struct Members<'a> {
 
 /// The draft of a line that is such an object; `None` for everything else.
 pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
-    let mut reader = MetadataReader::default();
-    let (all, bytes) = reader.usual_members(line)?;
+    let mut reader = UsualReader::default();
+    let (all, bytes) = reader.members(line)?;
     // What a collector of OpenTelemetry writes has attributes in another form.
     if bytes != line.len() || line.contains("imeUnixNano\"") || line.contains("\"resourceLogs\"") {
         return None;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use domain::metadata::{Extents, JsonKind, JsonValue, Metadata, MetadataReader};
+use domain::metadata::{Extents, JsonKind, JsonValue, Metadata};
 use domain::timestamp::Timestamp;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -11,7 +11,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::ingest::agents::fields::document_of;
-use crate::ingest::agents::json_values::{First, first, is_json_text};
+use crate::ingest::agents::json_values::{First, Reader, first, is_json_text};
 
 /// The members of an object in their order, as JSON texts.
 struct Members<'a>(Vec<(&'a RawValue, &'a RawValue)>);
@@ -163,7 +163,7 @@ proptest! {
     ) {
         let text = format!("{}{behind}", damaged(&text, damage));
         if text.starts_with(['{', '[']) {
-            let First { value, behind, is_json } = first(&text, &mut MetadataReader::default());
+            let First { value, behind, is_json } = first(&text, &mut Reader::default());
             prop_assert_eq!(format!("{}{behind}", value.json()), text.as_str());
             let by_serde = serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>().next();
             let by_serde = by_serde.and_then(Result::ok).map(RawValue::get);

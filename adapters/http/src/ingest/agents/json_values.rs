@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use domain::event::TEXT_BYTES_MAX;
-use domain::metadata::{JsonKind, JsonValue, MetadataReader};
+use domain::metadata::{JsonKind, JsonValue, MetadataReader, UsualReader};
 use serde::de::IgnoredAny;
 
 use crate::ingest::native::check_nesting;
@@ -73,8 +73,8 @@ pub fn object(body: &str) -> Result<JsonValue<'_>, DecodeError> {
 pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
     let mut in_vain = 2 * body.len();
     let (mut rest, mut line_end) = (body, body);
-    let mut reader = MetadataReader::default();
-    if let Some(lengths) = usual_array(body, &mut reader) {
+    let mut reader = Reader::default();
+    if let Some(lengths) = usual_array(body, &mut reader.usual) {
         let mut rest = body;
         return lengths.into_iter().try_for_each(|bytes| {
             // Behind the bracket or a comma.
@@ -110,11 +110,11 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
 }
 
 /// The lengths of the objects, if a body is an array of objects as most programs write them, without white space between them.
-fn usual_array<'a>(body: &'a str, reader: &mut MetadataReader<'a>) -> Option<Vec<u32>> {
+fn usual_array<'a>(body: &'a str, reader: &mut UsualReader<'a>) -> Option<Vec<u32>> {
     let mut rest = body.strip_prefix('[')?;
     let mut lengths = Vec::new();
     loop {
-        let (_, bytes) = reader.usual_members(rest)?;
+        let (_, bytes) = reader.members(rest)?;
         lengths.push(u32::try_from(bytes).ok()?);
         let behind = rest.get(bytes..)?;
         if let Some(next) = behind.strip_prefix(',') {
@@ -135,11 +135,18 @@ pub struct First<'a> {
     pub is_json: bool,
 }
 
+/// Reads the values of one body. It keeps its memory from one value to the next.
+#[derive(Default)]
+pub struct Reader<'a> {
+    usual: UsualReader<'a>,
+    any: MetadataReader<'a>,
+}
+
 /// Looks for the end of the object or the array that a text begins with, and checks it.
-pub fn first<'a>(text: &'a str, reader: &mut MetadataReader<'a>) -> First<'a> {
+pub fn first<'a>(text: &'a str, reader: &mut Reader<'a>) -> First<'a> {
     // Most values could be metadata: then their end is found as they are checked.
-    let usual = reader.usual_members(text).map(|(_, bytes)| bytes);
-    let checked = usual.or_else(|| reader.unknown_value(text).ok()).and_then(|bytes| text.split_at_checked(bytes));
+    let usual = reader.usual.members(text).map(|(_, bytes)| bytes);
+    let checked = usual.or_else(|| reader.any.unknown_value(text).ok()).and_then(|bytes| text.split_at_checked(bytes));
     if let Some((json, behind)) = checked {
         return First { value: JsonValue::new(json), behind, is_json: true };
     }
@@ -199,6 +206,17 @@ mod tests {
         }
         assert_eq!(read("{\n \"a\": 1\n}\n{}"), ["{\n \"a\": 1\n}", "{}"]);
         assert_eq!(read(" \n"), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_objects_of_an_array_are_found_whether_they_are_usual(
+            objects in prop::collection::vec("\\{(\"[a-c]\":(1|\"[{},\\[\\]x]{0,3}\"|\\{\"d\": ?\\[\\]\\}))?\\}", 1..5),
+            space in "[ \n]{0,2}",
+        ) {
+            let body = format!("[{}{space}]{space}", objects.join(","));
+            prop_assert_eq!(read(&body), objects);
+        }
     }
 
     #[test]
