@@ -43,6 +43,17 @@ proptest! {
     }
 }
 
+#[test]
+fn accounts_that_do_not_balance_are_noticed() {
+    let mut queue = super::Queue::<u64>::new(true);
+    assert_eq!(queue.imbalances(), [0; 3]);
+    queue.accounts[1].accepted += 1;
+    assert_eq!(queue.imbalances().map(|imbalance| imbalance == 0), [true, false, true]);
+    // Now the accounts balance, but the queue has no such event.
+    queue.accounts[1].buffered += 1;
+    assert_ne!(queue.imbalances(), [0; 3]);
+}
+
 /// The transitions of `docs/delivery.md`.
 const TRANSITIONS: [(&str, &str); 31] = [
     ("taken", "WithBus"),

@@ -316,6 +316,8 @@ impl World {
         assert!(self.queue.is_done() && self.queue.is_safe() && !self.queue.has_backlog(), "{:?}", self.queue);
         assert_eq!(self.queue.batches.len() + self.listeners.len() + self.disk.len(), 0);
         assert!(self.records.values().all(|record| is_final(record.fate)));
+        let acknowledged = self.records.values().filter(|record| record.fate == Fate::Acknowledged);
+        assert_eq!(self.counted_sent, acknowledged.count());
         assert_eq!(self.queue.writing_bytes(), 0);
         // It goes straight to the bus again.
         if !self.is_adopted {

@@ -93,6 +93,8 @@ pub(super) struct World {
     pub(super) damaged: BTreeSet<u64>,
     pub(super) reading: Option<(u64, u64)>,
     pub(super) released: u64,
+    /// Events that were counted as sent.
+    pub(super) counted_sent: usize,
     pub(super) waits: Backoff,
     pub(super) seen: BTreeMap<(&'static str, &'static str), u64>,
 }
@@ -130,6 +132,7 @@ impl World {
             damaged: BTreeSet::new(),
             reading: None,
             released: 0,
+            counted_sent: 0,
             waits: Backoff::new(RETRY_FIRST_WAIT, RETRY_LONGEST_WAIT),
             seen: BTreeMap::new(),
         }
@@ -167,6 +170,7 @@ impl World {
             Effect::Publish { number, batch, origin } => self.publish(number, &batch, origin),
             Effect::Journal { write, batch, guarantees, room_bytes } => {
                 assert_eq!(batch.records.len(), guarantees.len());
+                assert_eq!(write.bytes, batch.bytes_in_memory() as u64);
                 self.append(write, room_bytes);
             }
             Effect::Resolve(listener, promise) => self.resolve(listener, &promise),
@@ -199,7 +203,10 @@ impl World {
                 assert!(from < to && self.reading.is_none());
                 self.reading = Some((from, to));
             }
-            Effect::CountSent { events, .. } => assert!(events > 0),
+            Effect::CountSent { events, .. } => {
+                assert!(events > 0);
+                self.counted_sent += events;
+            }
             Effect::CountRejected { refused, .. } => assert!(!refused.is_empty()),
             Effect::CountFailed { events, accepted, listener, .. } => {
                 assert!(!self.has_journal && events > 0);
@@ -238,7 +245,13 @@ impl World {
         };
         if let Some(error) = error {
             let is_failure = !matches!(error, None | Some(PublishError::Full));
+            let is_closed = matches!(error, Some(PublishError::Closed));
             self.handle(Event::NotPublished(error));
+            if is_closed && origin == Origin::Client {
+                // Not in the journal either: nobody would send it from there.
+                let is_refused = |effect: &Effect<u64>| matches!(effect, Effect::Refuse(PublishError::Closed));
+                assert!(self.effects.iter().any(is_refused));
+            }
             if origin != Origin::Client {
                 let wait = if is_failure { self.waits.next().map(|wait| self.now + wait) } else { None };
                 assert_eq!(self.queue.next_replay(), wait.map_or(NextReplay::AfterReport, NextReplay::At));
