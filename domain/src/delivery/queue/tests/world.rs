@@ -224,6 +224,7 @@ impl World {
                     }
                 }
                 assert_eq!(lost, counted);
+                assert_ne!(lost, GuaranteeCounts::default());
                 *self.seen.entry(("lost", "OnDisk")).or_default() += 1;
             }
         }
