@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 
-use domain::metadata::{JsonValue, Metadata, MetadataReader, plain_bytes};
+use domain::metadata::{Metadata, MetadataReader, plain_bytes};
 use domain::timestamp::Timestamp;
 
 /// Longest JSON text of a string with escapes that a reader copies, in bytes.
@@ -37,6 +37,12 @@ impl<'a> MemberName<'a> {
     #[inline]
     pub fn bytes(self) -> &'a [u8] {
         self.text.as_bytes().get(self.from..self.to).unwrap_or_default()
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        self.text.get(self.from..self.to).unwrap_or_default()
     }
 
     /// The JSON text, with quotation marks.
@@ -115,6 +121,17 @@ impl<'a> JsonReader<'a> {
         Some(time)
     }
 
+    /// Reads the elements of an array. `element` reads each.
+    #[inline]
+    pub fn array(&mut self, mut element: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        let mut more = self.begins_array()?;
+        while more {
+            element(self)?;
+            more = self.continues_array()?;
+        }
+        Some(())
+    }
+
     /// Begins an array. Returns whether it has elements: the first one follows, if so.
     pub fn begins_array(&mut self) -> Option<bool> {
         self.take(b'[')?;
@@ -163,17 +180,18 @@ impl<'a> JsonReader<'a> {
     /// Reads any value that metadata can hold, and returns its JSON text.
     pub fn value(&mut self) -> Option<&'a str> {
         let rest = self.rest()?;
+        // Most values are strings without escapes.
+        if self.take(b'"').is_some() {
+            let from = self.at - 1;
+            self.skip_plain();
+            if self.take(b'"').is_some() {
+                return self.text.get(from..self.at);
+            }
+            self.at = from;
+        }
         let bytes = self.metadata.unknown_value(rest).ok()?;
         self.at += bytes;
         rest.get(..bytes)
-    }
-
-    /// Reads the value that follows in a text that was checked before, also one that this reader refuses.
-    pub fn checked_value(&mut self) -> JsonValue<'a> {
-        let rest = self.rest().unwrap_or_default();
-        let (value, behind) = JsonValue::first(rest);
-        self.at += rest.len() - behind.len();
-        value
     }
 
     /// Goes on with another text, from its beginning.

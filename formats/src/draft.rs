@@ -79,7 +79,8 @@ pub struct Event<O> {
 
 /// Whether an event may have `name` as its source.
 pub(crate) fn is_source(name: &str) -> bool {
-    (1..=SOURCE_BYTES_MAX).contains(&name.len()) && !name.chars().any(char::is_control) && !name.trim().is_empty()
+    let is_text = || !name.chars().any(char::is_control) && !name.trim().is_empty();
+    (1..=SOURCE_BYTES_MAX).contains(&name.len()) && (name.bytes().all(|byte| byte.is_ascii_graphic()) || is_text())
 }
 
 /// The text in lower case, if it has exactly this many hexadecimal digits and not only zeros, which say that there is

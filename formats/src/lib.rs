@@ -21,6 +21,7 @@ mod logfmt;
 mod pattern;
 mod reader;
 mod reading;
+mod sentence;
 pub mod syslog;
 mod text;
 mod times;

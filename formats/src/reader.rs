@@ -10,17 +10,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use domain::metadata::UsualMember;
 use domain::timestamp::Timestamp;
 
 use crate::access::w3c;
 use crate::ansi;
 use crate::draft::{Draft, Event, Origin};
 use crate::fields::Fields;
-use crate::format::Options;
+use crate::format::{Format, Options};
 use crate::joining::shape::Shape;
 use crate::joining::{Joined, Outcome};
 use crate::json;
 use crate::reading::{self, Kind, Reading};
+use crate::sentence;
 use crate::times::Clock;
 use crate::wrapper::{self, Known, Unwrapped};
 use crate::zone::Zone;
@@ -34,6 +36,8 @@ const HELD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A trace is written at once: what begins one later than this after the line before it, by the times of the wrapper,
 /// is an event of its own.
 const AT_ONCE: Duration = Duration::from_millis(500);
+/// The member with the line, in what a container runtime puts around it.
+const LOG: &str = "log";
 /// Most bytes of a line that comes in parts.
 const PARTIAL_BYTES_MAX: usize = 1024 * 1024;
 
@@ -349,7 +353,14 @@ impl<O> Content<O> {
 
 /// Reads one line alone: nothing joins. For protocols that carry lines.
 #[must_use]
-pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
+pub fn draft(line: &str, options: &Options, now: Timestamp) -> Draft {
+    let clock = Clock { zone: &options.zone, now };
+    let sentence = if matches!(options.format, Format::Auto) { sentence::draft(line, clock) } else { None };
+    sentence.unwrap_or_else(|| any_draft(line.as_bytes(), options, now))
+}
+
+/// The draft of a line, whatever it is.
+pub fn any_draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
     let clock = Clock { zone: &options.zone, now };
     let known = Known { is_trace, is_stamped: |_: &str| false };
     let line = wrapper::unwrapped(text_of(line, true), clock, &known);
@@ -369,16 +380,22 @@ pub fn draft(line: &[u8], options: &Options, now: Timestamp) -> Draft {
 }
 
 /// Reads a text that is a JSON object, which may span lines, as [`draft`] does with the default options; `None` if it
-/// is something else.
+/// is something else. `members` are those of the object, if it is a usual one.
 #[must_use]
-pub fn object(text: &str, now: Timestamp) -> Option<Draft> {
+pub fn object(text: &str, members: Option<&[UsualMember<'_>]>, now: Timestamp) -> Option<Draft> {
     // A container runtime may have put it around a line.
-    if text.contains("\"log\"") {
-        return json::object(text).map(|_| draft(text.as_bytes(), &Options::default(), now));
+    let may_be_wrapper = match members {
+        Some(members) => members.iter().any(|(name, _)| *name == LOG),
+        None => text.contains("\"log\""),
+    };
+    if may_be_wrapper {
+        return json::object(text).map(|_| draft(text, &Options::default(), now));
     }
     let clock = Clock { zone: &Zone::UTC, now };
-    let reading = reading::structured(json::draft(text, clock)?);
-    Some(Joined::begin(text, reading).into_draft(clock))
+    match members {
+        Some(members) => json::draft_of_members(text, members, clock),
+        None => json::any_draft(text, clock),
+    }
 }
 
 /// The text of a line. Bytes that are not UTF-8 become U+FFFD. NULs at its ends are a hole of the file, as a

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed setup is a failed test")]
 
+use domain::metadata::UsualReader;
 use domain::timestamp::Timestamp;
 use formats::{Draft, Format, Options, Zone, draft, object};
 
@@ -12,7 +13,12 @@ fn now() -> Timestamp {
 /// Reads a line, and an object as such too.
 fn read(line: &str) -> Draft {
     let draft = with(line, &Options::default());
-    let object = object(line, now());
+    let object = object(line, None, now());
+    let mut reader = UsualReader::default();
+    if let Some((members, bytes)) = reader.members(line).filter(|(_, bytes)| *bytes == line.len()) {
+        let of_members = formats::object(line, Some(members), now());
+        assert_eq!(format!("{of_members:?}"), format!("{object:?}"), "{line} of {bytes} bytes");
+    }
     let is_object = line.trim().starts_with('{') && serde_json::from_str::<&serde_json::value::RawValue>(line).is_ok();
     assert_eq!(object.is_some(), is_object, "{line}");
     if let Some(object) = object {
@@ -22,7 +28,7 @@ fn read(line: &str) -> Draft {
 }
 
 fn with(line: &str, options: &Options) -> Draft {
-    draft(line.as_bytes(), options, now())
+    draft(line, options, now())
 }
 
 /// `LEVEL TIME MESSAGE METADATA`, with `-` for what is absent.

@@ -19,7 +19,7 @@ fn check(rows: &[(&str, Option<Level>, &str)]) {
     let mut wrong = Vec::new();
     for (line, level, time) in rows {
         let now = Timestamp::from_unix_micros(NOW).unwrap();
-        let draft = draft(line.as_bytes(), &Options::default(), now);
+        let draft = draft(line, &Options::default(), now);
         let found = draft.time.map_or_else(String::new, |time| time.to_string());
         if (draft.level, found.as_str()) != (*level, *time) {
             wrong.push(format!("{line}\n    expected {level:?} {time}, got {:?} {found}", draft.level));

@@ -286,6 +286,7 @@ pub fn decode_agent_body(path: &str, media_type: &str, body: &[u8], intake: &mut
     let Found::Route(route) = find(&Method::POST, path, |_| true) else { return None };
     let Operation::Agent(protocol) = route.operation else { return None };
     let request = Request::builder().method(Method::POST).uri_str(path).content_type(media_type).finish();
+    intake.reserve(body.len());
     Some(protocol.decode(&request, body, intake).is_ok())
 }
 

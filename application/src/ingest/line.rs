@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::event_input::LevelInput;
+use domain::metadata::UsualMember;
 use domain::timestamp::Timestamp;
 use formats::{Draft, Event, Options, Reader};
 
@@ -32,15 +33,15 @@ pub fn line(text: &str, now: Timestamp) -> AgentEntry<'static> {
 
 /// Reads the text of a JSON object, which may span lines, as a line that is one; `None` if it is something else. An object
 /// of more than [`OBJECT_BYTES_MAX`] is not checked. If the object states no level, its message is read as a line: an agent
-/// may have put one there.
+/// may have put one there. `members` are those of the object, if it is a usual one.
 #[must_use]
-pub fn object(json: &str, now: Timestamp) -> Option<AgentEntry<'static>> {
+pub fn object(json: &str, members: Option<&[UsualMember<'_>]>, now: Timestamp) -> Option<AgentEntry<'static>> {
     let json = json.trim();
     if json.len() > OBJECT_BYTES_MAX {
         let message = json.get(..json.floor_char_boundary(TEXT_BYTES_MAX)).unwrap_or_default().to_owned();
         return Some(AgentEntry { message: message.into(), fault: Some("metadata_size"), ..AgentEntry::default() });
     }
-    let mut entry = entry_of(formats::object(json, now)?);
+    let mut entry = entry_of(formats::object(json, members, now)?);
     if entry.level.is_some() || entry.message == json {
         return Some(entry);
     }
@@ -101,7 +102,7 @@ fn entry_of(draft: Draft) -> AgentEntry<'static> {
 }
 
 fn of_line(line: &str, now: Timestamp) -> Draft {
-    formats::draft(line.as_bytes(), &Options::default(), now)
+    formats::draft(line, &Options::default(), now)
 }
 
 /// The agent has joined these lines: they are one event. What the first line says holds for it; unless the other lines are
@@ -161,6 +162,7 @@ mod tests {
         let now = Timestamp::parse("2026-11-29T08:00:00Z").expect("a time");
         let entry = object(
             "{\n \"@timestamp\": \"2024-01-15T10:30:01Z\",\n \"message\": \"2024-01-15 10:30:00 ERROR x\",\n \"k\": 1\n}",
+            None,
             now,
         )
         .expect("an object");
@@ -169,13 +171,13 @@ mod tests {
         assert_eq!(entry.timestamp.map(|time| time.to_string()).as_deref(), Some("2024-01-15T10:30:01Z"));
         let metadata = r#"{"k":1,"lineTimestamp":"2024-01-15T10:30:00Z"}"#;
         assert_eq!(entry.metadata.into_json().as_deref(), Some(metadata));
-        let stated = object(r#"{"level":"warn","message":"ERROR: no level"}"#, now).expect("an object");
+        let stated = object(r#"{"level":"warn","message":"ERROR: no level"}"#, None, now).expect("an object");
         assert_eq!(stated.level.and_then(|level| level.parse()), Some(Level::Warn));
         let large = format!(r#"{{"a":"{}"}}"#, "x".repeat(OBJECT_BYTES_MAX));
-        let kept = object(&large, now).expect("not checked");
+        let kept = object(&large, None, now).expect("not checked");
         assert_eq!((kept.message.len(), kept.fault), (TEXT_BYTES_MAX, Some("metadata_size")));
         for other in ["", "[]", "{\"a\":1", "{\"a\":01}", "{} {}"] {
-            assert!(object(other, now).is_none(), "{other}");
+            assert!(object(other, None, now).is_none(), "{other}");
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::fmt;
 
 use domain::metadata::{JsonValue, METADATA_BYTES_MAX, Metadata, is_plain};
 
@@ -51,6 +52,11 @@ impl JsonText {
 
     /// Appends a text as a JSON string.
     pub fn push_text(&mut self, text: &str) {
+        self.push_string(text);
+    }
+
+    /// The same. Says whether it has no escapes.
+    fn push_string(&mut self, text: &str) -> bool {
         let room = self.bytes_max.saturating_sub(self.text.len());
         // An escape is never shorter than what it stands for, so that the rest would be cut anyway.
         let fits = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
@@ -58,11 +64,12 @@ impl JsonText {
         let text = fits;
         if !is_plain(text.as_bytes()) {
             self.push(&serde_json::to_string(text).unwrap_or_default());
-            return;
+            return false;
         }
         self.push("\"");
         self.push(text);
         self.push("\"");
+        true
     }
 
     /// Whether something did not fit.
@@ -84,24 +91,42 @@ impl JsonText {
     }
 }
 
-/// A JSON object under construction. It may turn out to be no metadata; nothing is checked here.
-#[derive(Clone, Debug)]
+/// A JSON object under construction. It may turn out to be no metadata; nothing is looked for to find that out.
+#[derive(Clone)]
 pub struct Members {
     json: JsonText,
-    /// Whether these are the members of metadata, and nothing was added.
-    are_checked: bool,
+    /// A bit for each name, so that most names that are absent are known to be.
+    name_bits: u64,
+    certainty: Certainty,
+}
+
+/// What is certain of members.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Certainty {
+    /// Nothing.
+    None,
+    /// They are metadata but for its size.
+    Metadata,
+    /// They are, and none of them is an array or an object.
+    Scalars,
+}
+
+impl fmt::Debug for Members {
+    /// Shows what was written, and not what is known of it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Members").field(&self.json).finish()
+    }
 }
 
 impl Default for Members {
     fn default() -> Self {
-        Self { json: JsonText::new(MEMBERS_BYTES_MAX), are_checked: false }
+        Self { json: JsonText::new(MEMBERS_BYTES_MAX), name_bits: 0, certainty: Certainty::Scalars }
     }
 }
 
 impl From<Metadata<'_>> for Members {
     fn from(metadata: Metadata<'_>) -> Self {
-        let members = Self::of_object(metadata.into_json());
-        Self { are_checked: !members.is_empty(), ..members }
+        Self { certainty: Certainty::Metadata, ..Self::of_object(metadata.into_json()) }
     }
 }
 
@@ -115,70 +140,117 @@ impl Members {
         json.truncate(json.floor_char_boundary(MEMBERS_BYTES_MAX));
         if json.len() > 1 {
             members.json.text = json;
+            (members.name_bits, members.certainty) = (u64::MAX, Certainty::None);
         }
         members
     }
 
     /// Adds a member with a text.
     pub fn text(&mut self, name: &str, value: &str) {
-        self.name(name);
-        self.json.push_text(value);
+        let is_new = !self.has(name);
+        self.add_text(name, value, is_new);
+    }
+
+    /// Adds a member with a text, unless there is one with this name.
+    pub fn text_if_absent(&mut self, name: &str, value: &str) {
+        if !self.has(name) {
+            self.add_text(name, value, true);
+        }
+    }
+
+    fn add_text(&mut self, name: &str, value: &str, is_new: bool) {
+        self.name(name, Certainty::Scalars, is_new);
+        if !self.json.push_string(value) {
+            self.certainty = Certainty::None;
+        }
     }
 
     /// Adds a member whose value is JSON text.
     pub fn json(&mut self, name: &str, value: &str) {
-        self.name(name);
+        self.value(name, |json| json.push(value));
+    }
+
+    /// Adds a member whose value is JSON text that metadata can hold, and no array or object.
+    pub fn scalar(&mut self, name: &str, value: &str) {
+        self.name(name, Certainty::Scalars, !self.has(name));
         self.json.push(value);
     }
 
     /// Adds a member whose value `write` appends as JSON text.
     pub fn value(&mut self, name: &str, write: impl FnOnce(&mut JsonText)) {
-        self.name(name);
+        self.name(name, Certainty::None, false);
         write(&mut self.json);
+    }
+
+    /// Adds the members of another object that was written here as one member of this name, if it has any.
+    pub fn within(&mut self, name: &str, others: Self) {
+        let (certainty, is_cut) = (others.certainty, others.is_cut());
+        if let Some(others) = others.into_json() {
+            // Deeper ones could be too deep here.
+            let of_object = if certainty == Certainty::Scalars { Certainty::Metadata } else { Certainty::None };
+            self.name(name, of_object, !self.has(name));
+            self.json.push(&others);
+            self.json.is_cut |= is_cut;
+        }
     }
 
     /// Adds the members of another object that was written here; as one member of the name `within` if a name would be there
     /// twice.
     pub fn all_or_within(&mut self, within: &str, others: Self) {
-        if self.shares_a_name(&others) {
-            let others = others.into_json().unwrap_or_else(|| "{}".to_owned());
-            self.json(within, &others);
+        if !self.shares_a_name(&others) {
+            self.add_all(&others, true);
+        } else if others.is_empty() {
+            self.json(within, "{}");
         } else {
-            self.all(&others);
+            self.within(within, others);
         }
     }
 
     /// Adds the members of another object that was written here.
     pub fn all(&mut self, others: &Self) {
+        self.add_all(others, self.name_bits & others.name_bits == 0);
+    }
+
+    fn add_all(&mut self, others: &Self, are_new: bool) {
         if let Some(members) = others.as_str().get(1..).filter(|members| !members.is_empty()) {
             if self.is_empty() {
                 self.json.text.reserve(members.len() + USUAL_BYTES);
             }
-            self.begin_member();
+            self.json.push(if self.is_empty() { "{" } else { "," });
             self.json.push(members);
             self.json.is_cut |= others.is_cut();
+            self.name_bits |= others.name_bits;
+            self.certainty = self.certainty.min(if are_new { others.certainty } else { Certainty::None });
         }
     }
 
     /// Whether there is a member with this name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.names().any(|of| of == name)
+        self.name_bits & name_bit(name) != 0 && self.may_have(name) && self.names().any(|of| of == name)
+    }
+
+    /// Without escapes, names stand in the text as they are.
+    fn may_have(&self, name: &str) -> bool {
+        self.as_str().contains(name) || self.as_str().contains('\\')
     }
 
     /// Whether there is a member with the name of a member of another object.
     #[must_use]
     pub fn shares_a_name(&self, others: &Self) -> bool {
-        if self.is_empty() || others.is_empty() {
+        if self.name_bits & others.name_bits == 0 {
             return false;
         }
-        if self.names().nth(NAMES_COMPARED_MAX).is_none() {
-            // Without escapes, names stand in the text as they are.
-            let may_have = |name: &str| others.as_str().contains('\\') || others.as_str().contains(name);
-            return self.names().any(|name| may_have(&name) && others.names().any(|other| other == name));
+        for (number, name) in self.names().enumerate() {
+            if number == NAMES_COMPARED_MAX {
+                let names: BTreeSet<Cow<'_, str>> = self.names().collect();
+                return others.names().any(|name| names.contains(&name));
+            }
+            if others.may_have(&name) && others.names().any(|other| other == name) {
+                return true;
+            }
         }
-        let names: BTreeSet<Cow<'_, str>> = self.names().collect();
-        others.names().any(|name| names.contains(&name))
+        false
     }
 
     fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
@@ -204,10 +276,11 @@ impl Members {
         self.json.is_cut()
     }
 
-    /// Whether they are members of metadata for certain.
+    /// Whether the object is metadata for certain.
     #[must_use]
-    pub fn are_checked(&self) -> bool {
-        self.are_checked
+    pub fn is_metadata(&self) -> bool {
+        // The closing brace comes to it.
+        self.certainty > Certainty::None && !self.is_cut() && self.as_str().len() < METADATA_BYTES_MAX
     }
 
     /// The object, if it has members.
@@ -221,19 +294,25 @@ impl Members {
         Some(self.json.into_string())
     }
 
-    fn name(&mut self, name: &str) {
+    /// Writes a name. `is_new`: no other member has it for certain.
+    fn name(&mut self, name: &str, of_value: Certainty, is_new: bool) {
         if self.is_empty() {
             self.json.text.reserve(USUAL_BYTES);
         }
-        self.begin_member();
-        self.json.push_text(name);
-        self.json.push(":");
-    }
-
-    fn begin_member(&mut self) {
         self.json.push(if self.is_empty() { "{" } else { "," });
-        self.are_checked = false;
+        let is_plain = self.json.push_string(name);
+        self.json.push(":");
+        self.name_bits |= name_bit(name);
+        self.certainty = self.certainty.min(if is_plain && is_new { of_value } else { Certainty::None });
     }
+}
+
+/// The bit of a name, which others may share.
+fn name_bit(name: &str) -> u64 {
+    let bytes = name.as_bytes();
+    let byte = |at: usize| u32::from(bytes.get(at).copied().unwrap_or_default());
+    let length = u32::try_from(bytes.len()).unwrap_or_default();
+    1 << ((byte(0) + 5 * byte(bytes.len() / 2) + 17 * byte(bytes.len().wrapping_sub(1)) + 3 * length) % u64::BITS)
 }
 
 #[cfg(test)]
@@ -283,19 +362,76 @@ mod tests {
     }
 
     #[test]
-    fn only_the_members_of_metadata_are_checked() {
+    fn what_agents_write_is_metadata_for_certain() {
         let metadata = |json| Metadata::parse(json).expect("metadata");
-        let mut members = Members::from(metadata(r#"{"a":1}"#));
-        assert!(members.are_checked() && members.has("a"));
-        assert!(!Members::from(metadata("{}")).are_checked() && Members::from(metadata("{}")).into_json().is_none());
-        assert!(!Members::of_object("{\"a\":1}".to_owned()).are_checked());
-        let mut others = Members::default();
-        others.all(&members);
-        members.text("b", "");
-        assert!(!members.are_checked() && !others.are_checked());
-        let escaped = Members::of_object(r#"{"\u0061":1}"#.to_owned());
-        assert!(members.shares_a_name(&escaped) && escaped.shares_a_name(&members));
-        assert_eq!(members.into_json().as_deref(), Some(r#"{"a":1,"b":""}"#));
+        let mut members = Members::from(metadata(r#"{"a":{"b":[1]}}"#));
+        let mut scalars = Members::default();
+        scalars.text("service.name", "s");
+        scalars.scalar("number", "1.50");
+        members.within("resource", scalars.clone());
+        members.text_if_absent("_index", "logs");
+        assert!(members.is_metadata() && members.has("_index") && !scalars.has("_index"));
+        // The names of what was read elsewhere are not known.
+        members.all(&scalars);
+        assert!(!members.is_metadata() && members.shares_a_name(&scalars));
+        assert!(!Members::of_object(r#"{"a":1}"#.to_owned()).is_metadata());
+    }
+
+    /// A change of members, and of a copy of them that is known well.
+    #[derive(Clone, Debug)]
+    enum Change {
+        Text(String, String),
+        IfAbsent(String, String),
+        Scalar(String, &'static str),
+        Json(String, &'static str),
+        Within(String, Vec<Self>),
+        All(Vec<Self>),
+        OrWithin(String, Vec<Self>),
+        Metadata(&'static str),
+    }
+
+    fn written(changes: &[Change]) -> Members {
+        let mut members = Members::default();
+        for change in changes {
+            match change {
+                Change::Text(name, value) => members.text(name, value),
+                Change::IfAbsent(name, value) => members.text_if_absent(name, value),
+                Change::Scalar(name, value) => members.scalar(name, value),
+                Change::Json(name, value) => members.json(name, value),
+                Change::Within(name, others) => members.within(name, written(others)),
+                Change::All(others) => members.all(&written(others)),
+                Change::OrWithin(name, others) => members.all_or_within(name, written(others)),
+                Change::Metadata(json) => {
+                    members.all_or_within("metadata", Metadata::parse(json).expect("metadata").into());
+                }
+            }
+        }
+        members
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        let name =
+            || prop::sample::select(vec!["a", "b", "c", "k", "aa", "", "\0", "é", "\"", "a.b"]).prop_map(str::to_owned);
+        let value = || "[a-c\\\\\"\n]{0,3}";
+        let deep = "{\"a\":[[[[[[[[[[[[[[1]]]]]]]]]]]]]]}";
+        let leaf = prop_oneof![
+            (name(), value()).prop_map(|(name, value)| Change::Text(name, value)),
+            (name(), value()).prop_map(|(name, value)| Change::IfAbsent(name, value)),
+            (name(), prop::sample::select(vec!["1", "-1.50", "null", "\"x\""]))
+                .prop_map(|(name, value)| Change::Scalar(name, value)),
+            (name(), prop::sample::select(vec!["1e999", "{}", "[1, 2]", "\"\\ud800\""]))
+                .prop_map(|(name, value)| Change::Json(name, value)),
+            prop::sample::select(vec!["{}", "{\"a\":1}", "{\"b\":{},\"k\":[]}", "{\"\\u0061\":1}", deep])
+                .prop_map(Change::Metadata),
+        ];
+        leaf.prop_recursive(2, 12, 4, move |inner| {
+            let changes = || prop::collection::vec(inner.clone(), 0..4);
+            prop_oneof![
+                (name(), changes()).prop_map(|(name, changes)| Change::Within(name, changes)),
+                changes().prop_map(Change::All),
+                (name(), changes()).prop_map(|(name, changes)| Change::OrWithin(name, changes)),
+            ]
+        })
     }
 
     proptest! {
@@ -308,6 +444,26 @@ mod tests {
             let read: std::collections::BTreeMap<String, String> = serde_json::from_str(&json).expect("JSON");
             prop_assert_eq!(read, members);
             prop_assert!(!matches!(Metadata::parse(&json), Err(MetadataError::Syntax)));
+        }
+
+        #[test]
+        fn what_is_metadata_for_certain_is_metadata(changes in prop::collection::vec(change(), 1..6)) {
+            let members = written(&changes);
+            let is_metadata = members.is_metadata();
+            for name in ["a", "b", "k", "é", "\""] {
+                prop_assert_eq!(members.has(name), members.names().any(|of| of == name), "{}", name);
+            }
+            if let Some(json) = members.into_json().filter(|_| is_metadata) {
+                let read = Metadata::parse(&json);
+                prop_assert_eq!(read.as_ref().map(Metadata::as_json), Ok(json.as_str()));
+            }
+        }
+
+        #[test]
+        fn a_shared_name_is_noticed(first in prop::collection::vec(change(), 0..4), second in prop::collection::vec(change(), 0..4)) {
+            let (first, second) = (written(&first), written(&second));
+            let shares = first.names().any(|name| second.names().any(|other| other == name));
+            prop_assert_eq!((first.shares_a_name(&second), second.shares_a_name(&first)), (shares, shares));
         }
     }
 }

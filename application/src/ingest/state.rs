@@ -25,9 +25,7 @@ pub fn state(entry: &mut AgentEntry<'_>, time: Option<Timestamp>, level: Option<
 }
 
 fn keep(entry: &mut AgentEntry<'_>, name: &str, value: &str) {
-    if !entry.metadata.has(name) {
-        entry.metadata.text(name, value);
-    }
+    entry.metadata.text_if_absent(name, value);
 }
 
 #[cfg(test)]

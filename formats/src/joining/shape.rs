@@ -61,97 +61,91 @@ impl Crash {
     }
 }
 
-const CRASHES: [(&str, Crash); 28] = [
-    ("Exception in thread ", Crash::Java),
-    ("*** java.lang.instrument ASSERTION", Crash::Java),
-    ("Exception: ", Crash::Java),
-    ("Traceback (most recent call last)", Crash::Python),
-    ("Fatal Python error: ", Crash::Other),
-    ("# A fatal error has been detected by", Crash::Other),
-    ("panic: ", Crash::Go),
-    ("fatal error: ", Crash::Go),
-    ("runtime: goroutine stack exceeds", Crash::Go),
-    ("runtime: out of memory", Crash::Go),
-    ("SIGQUIT: quit", Crash::Go),
-    ("SIGABRT: abort", Crash::Go),
-    ("SIGSEGV: ", Crash::Go),
-    ("unexpected fault address", Crash::Go),
-    ("WARNING: DATA RACE", Crash::Race),
-    ("Unhandled exception", Crash::Dotnet),
-    ("Unhandled Exception", Crash::Dotnet),
-    ("Process terminated. ", Crash::Dotnet),
-    ("Fatal error. ", Crash::Dotnet),
-    ("terminate called ", Crash::Cpp),
-    ("libc++abi", Crash::Cpp),
-    ("** (", Crash::Elixir),
-    ("Uncaught Error: ", Crash::Node),
-    ("Uncaught:", Crash::Node),
-    ("[UnhandledPromiseRejection", Crash::Node),
-    ("PHP Fatal error:  Uncaught", Crash::Other),
-    ("Fatal error: Uncaught", Crash::Other),
-    ("Uncaught exception ", Crash::Other),
-];
-/// `Caused by` stands for the JVM, Rust and others.
-const CONTINUATIONS: [&str; 35] = [
-    "[stacktrace]",
-    "[previous exception]",
-    "Current thread 0x",
-    "Thread 0x",
-    "Extension modules: ",
-    "CallStack (from",
-    "Current stack trace:",
-    "Caused by:",
-    "Suppressed:",
-    "... ",
-    "at ",
-    "Wrapped by:",
-    "Stack trace:",
-    "Stacktrace:",
-    "stack backtrace:",
-    "note: run with `RUST_BACKTRACE",
-    "note: Some details are omitted",
-    "note: the panic",
-    "--- End of ",
-    " ---> ",
-    "Last message",
-    "State: ",
-    "Function: ",
-    "Args: ",
-    "Start Call: ",
-    "Initial Call: ",
-    "Ancestors: ",
-    "Client ",
-    "[CIRCULAR REFERENCE",
-    "Nested exception",
-    "Root cause:",
-    "PHP Stack trace:",
-    "Call Stack:",
-    "Backtrace:",
-    "* thread #",
-];
-const CHAINS: [&str; 2] = ["During handling of the above exception", "The above exception was the direct cause"];
-const GO_DUMP: [&str; 11] = [
-    "runtime stack:",
-    "created by ",
-    "[signal ",
-    "[originating from",
-    "panic(",
-    "runtime: ",
-    "goroutine ",
-    "PC=",
-    "r0 ",
-    "rax ",
-    "\t",
-];
-const ENDS: [&str; 8] = [
-    "exit status ",
-    "Aborted",
-    "Segmentation fault",
-    "Node.js v",
-    "thrown in ",
-    "Trace/breakpoint trap",
-    "Bus error",
-    "Floating point exception",
+/// What lines of a shape begin with, by their first bytes. Of those with the same one, the first that fits counts. `Caused by`
+/// stands for the JVM, Rust and others.
+const BEGINS: [(&str, Shape); 82] = [
+    ("# A fatal error has been detected by", Shape::Crash(Crash::Other)),
+    ("*** java.lang.instrument ASSERTION", Shape::Crash(Crash::Java)),
+    ("** (", Shape::Crash(Crash::Elixir)),
+    ("* thread #", Shape::Continuation),
+    ("--- End of ", Shape::Continuation),
+    ("... ", Shape::Continuation),
+    ("Args: ", Shape::Continuation),
+    ("Ancestors: ", Shape::Continuation),
+    ("Aborted", Shape::End),
+    ("Backtrace:", Shape::Continuation),
+    ("Bus error", Shape::End),
+    ("Current thread 0x", Shape::Continuation),
+    ("CallStack (from", Shape::Continuation),
+    ("Current stack trace:", Shape::Continuation),
+    ("Caused by:", Shape::Continuation),
+    ("Client ", Shape::Continuation),
+    ("Call Stack:", Shape::Continuation),
+    ("During handling of the above exception", Shape::Chain),
+    ("Exception in thread ", Shape::Crash(Crash::Java)),
+    ("Exception: ", Shape::Crash(Crash::Java)),
+    ("Extension modules: ", Shape::Continuation),
+    ("Fatal Python error: ", Shape::Crash(Crash::Other)),
+    ("Fatal error. ", Shape::Crash(Crash::Dotnet)),
+    ("Fatal error: Uncaught", Shape::Crash(Crash::Other)),
+    ("Function: ", Shape::Continuation),
+    ("Floating point exception", Shape::End),
+    ("Initial Call: ", Shape::Continuation),
+    ("Last message", Shape::Continuation),
+    ("Nested exception", Shape::Continuation),
+    ("Node.js v", Shape::End),
+    ("Process terminated. ", Shape::Crash(Crash::Dotnet)),
+    ("PHP Fatal error:  Uncaught", Shape::Crash(Crash::Other)),
+    ("PHP Stack trace:", Shape::Continuation),
+    ("PC=", Shape::GoDump),
+    ("Root cause:", Shape::Continuation),
+    ("SIGQUIT: quit", Shape::Crash(Crash::Go)),
+    ("SIGABRT: abort", Shape::Crash(Crash::Go)),
+    ("SIGSEGV: ", Shape::Crash(Crash::Go)),
+    ("Suppressed:", Shape::Continuation),
+    ("Stack trace:", Shape::Continuation),
+    ("Stacktrace:", Shape::Continuation),
+    ("State: ", Shape::Continuation),
+    ("Start Call: ", Shape::Continuation),
+    ("Segmentation fault", Shape::End),
+    ("The above exception was the direct cause", Shape::Chain),
+    ("Traceback (most recent call last)", Shape::Crash(Crash::Python)),
+    ("Thread 0x", Shape::Continuation),
+    ("Trace/breakpoint trap", Shape::End),
+    ("Unhandled exception", Shape::Crash(Crash::Dotnet)),
+    ("Unhandled Exception", Shape::Crash(Crash::Dotnet)),
+    ("Uncaught Error: ", Shape::Crash(Crash::Node)),
+    ("Uncaught:", Shape::Crash(Crash::Node)),
+    ("Uncaught exception ", Shape::Crash(Crash::Other)),
+    ("WARNING: DATA RACE", Shape::Crash(Crash::Race)),
+    ("Wrapped by:", Shape::Continuation),
+    ("[UnhandledPromiseRejection", Shape::Crash(Crash::Node)),
+    ("[stacktrace]", Shape::Continuation),
+    ("[previous exception]", Shape::Continuation),
+    ("[CIRCULAR REFERENCE", Shape::Continuation),
+    ("[signal ", Shape::GoDump),
+    ("[originating from", Shape::GoDump),
+    ("at ", Shape::Continuation),
+    ("created by ", Shape::GoDump),
+    ("exit status ", Shape::End),
+    ("fatal error: ", Shape::Crash(Crash::Go)),
+    ("goroutine ", Shape::GoDump),
+    ("libc++abi", Shape::Crash(Crash::Cpp)),
+    ("note: run with `RUST_BACKTRACE", Shape::Continuation),
+    ("note: Some details are omitted", Shape::Continuation),
+    ("note: the panic", Shape::Continuation),
+    ("panic: ", Shape::Crash(Crash::Go)),
+    ("panic(", Shape::GoDump),
+    ("runtime: goroutine stack exceeds", Shape::Crash(Crash::Go)),
+    ("runtime: out of memory", Shape::Crash(Crash::Go)),
+    ("runtime stack:", Shape::GoDump),
+    ("runtime: ", Shape::GoDump),
+    ("r0 ", Shape::GoDump),
+    ("rax ", Shape::GoDump),
+    ("stack backtrace:", Shape::Continuation),
+    ("terminate called ", Shape::Crash(Crash::Cpp)),
+    ("thrown in ", Shape::End),
+    ("unexpected fault address", Shape::Crash(Crash::Go)),
 ];
 /// The heading of a traceback of several exceptions (PEP 654), which is indented.
 const GROUP_OF_PYTHON: &str = "+ Exception Group Traceback";
@@ -162,6 +156,8 @@ const EXCEPTIONS: [&str; 9] =
 pub const CAUSE: &str = "Caused by: ";
 /// Longest name of an exception or a function.
 const NAME_BYTES_MAX: usize = 200;
+/// Longest name of a register.
+const REGISTER_BYTES_MAX: usize = 6;
 
 impl Shape {
     /// The shape of a line.
@@ -194,28 +190,16 @@ impl Shape {
 }
 
 fn named(line: &str) -> Shape {
-    // Most lines differ in their first byte.
-    let begins_with = |begin: &str| line.as_bytes().first() == begin.as_bytes().first() && line.starts_with(begin);
-    let begins = |begins: &[&str]| begins.iter().any(|begin| begins_with(begin));
     if line.starts_with("goroutine ") && (line.ends_with(']') || line.ends_with("]:")) {
         return Shape::Goroutine;
-    }
-    if begins(&CHAINS) {
-        return Shape::Chain;
-    }
-    if let Some((_, crash)) = CRASHES.iter().find(|(begin, _)| begins_with(begin)) {
-        return Shape::Crash(*crash);
     }
     if line.starts_with("thread '") && (line.contains("panicked at") || line.contains("has overflowed its stack")) {
         return Shape::Crash(Crash::Rust);
     }
-    if begins(&CONTINUATIONS) {
-        return Shape::Continuation;
+    if let Some(shape) = known_beginning(line) {
+        return shape;
     }
-    if begins(&ENDS) {
-        return Shape::End;
-    }
-    if begins(&GO_DUMP) || is_register(line) {
+    if is_register(line) {
         return Shape::GoDump;
     }
     if let Some(shape) = ruby(line).or_else(|| other_crash(line)) {
@@ -223,6 +207,26 @@ fn named(line: &str) -> Shape {
     }
     exception(line).unwrap_or_else(|| function(line))
 }
+
+fn known_beginning(line: &str) -> Option<Shape> {
+    let first = usize::from(*line.as_bytes().first()?);
+    let begins = BEGINS.get(*FROM.get(first)?..*FROM.get(first + 1)?)?;
+    begins.iter().find(|(begin, _)| line.starts_with(begin)).map(|(_, shape)| *shape)
+}
+
+/// Where the beginnings with each first byte are.
+#[expect(clippy::indexing_slicing, reason = "the compiler refuses what is out of bounds")]
+const FROM: [usize; 257] = {
+    let (mut from, mut byte, mut at) = ([0; 257], 0, 0);
+    while byte < from.len() {
+        while at < BEGINS.len() && (BEGINS[at].0.as_bytes()[0] as usize) < byte {
+            at += 1;
+        }
+        from[byte] = at;
+        byte += 1;
+    }
+    from
+};
 
 /// `0    libswiftCore.dylib   0x00007f…`, as backtraces of C and Swift number frames.
 fn is_numbered_frame(line: &str) -> bool {
@@ -233,11 +237,12 @@ fn is_numbered_frame(line: &str) -> bool {
 
 /// `rax    0x0`
 fn is_register(line: &str) -> bool {
-    let mut words = line.split_whitespace();
-    let is_name = |name: &str| name.len() <= 6 && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-    words.next().is_some_and(is_name)
-        && words.next().is_some_and(|value| value.starts_with("0x"))
-        && words.next().is_none()
+    // Most lines begin with a longer word.
+    let is_name = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    let length = line.as_bytes().iter().take(REGISTER_BYTES_MAX + 1).take_while(|byte| is_name(byte)).count();
+    let rest = line.get(length..).filter(|rest| length <= REGISTER_BYTES_MAX && rest.starts_with(char::is_whitespace));
+    let mut words = rest.unwrap_or_default().split_whitespace();
+    words.next().is_some_and(|value| value.starts_with("0x")) && words.next().is_none()
 }
 
 /// `#0 /srv/index.php(4): …`
@@ -279,7 +284,7 @@ fn other_crash(line: &str) -> Option<Shape> {
     if line.starts_with("==") && line.contains("==ERROR: ") {
         return Some(Shape::Crash(Crash::Sanitizer));
     }
-    if line.contains(": Assertion `") && line.ends_with("failed.") {
+    if line.ends_with("failed.") && line.contains(": Assertion `") {
         return Some(Shape::Crash(Crash::Cpp));
     }
     let is_rejection = line.starts_with("(node:") && line.contains("UnhandledPromiseRejectionWarning: ");
@@ -298,30 +303,34 @@ fn exception(line: &str) -> Option<Shape> {
     let in_parentheses = rest.starts_with(" (") && rest.ends_with([')', ':']);
     let is_end =
         rest.is_empty() || (name.ends_with(':') && rest.starts_with(' ')) || rest.starts_with(" [") || in_parentheses;
+    if !is_end {
+        return None;
+    }
     let name = name.trim_end_matches(':');
     let last = name.rsplit(['.', ':', '$', '\\']).next()?;
     let is_name = last.starts_with(|first: char| first.is_ascii_uppercase())
         && EXCEPTIONS.iter().any(|ending| last.ends_with(ending))
         && name.starts_with(|first: char| first.is_ascii_alphabetic());
-    let is_class = name.matches('.').count() >= 2
-        && name.starts_with(|first: char| first.is_ascii_lowercase())
+    let is_class = name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.matches('.').count() >= 2
         && last.starts_with(|first: char| first.is_ascii_uppercase());
-    match (is_end, is_name, is_class) {
-        (true, true, _) => Some(Shape::Exception { qualified: last.len() < name.len() }),
-        (true, false, true) => Some(Shape::Class),
-        _ => None,
+    match (is_name, is_class) {
+        (true, _) => Some(Shape::Exception { qualified: last.len() < name.len() }),
+        (false, true) => Some(Shape::Class),
+        (false, false) => None,
     }
 }
 
 /// A function of Go: `shop/db.(*Pool).Get`, `main.main()`.
 fn function(line: &str) -> Shape {
     let is_call = line.ends_with(')');
-    let name = line.split_once('(').map_or(line, |(name, _)| name);
     let is_package =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'-' | b'~' | b'%' | b'@');
+    let end = line.bytes().position(|byte| !is_package(byte)).unwrap_or(line.len());
+    let (name, rest) = line.split_at_checked(end).unwrap_or_default();
     let is_name = line.len() < 4 * NAME_BYTES_MAX
+        && (rest.is_empty() || rest.starts_with('('))
         && !name.is_empty()
-        && name.bytes().all(is_package)
         && name.rsplit('/').next().is_some_and(|last| last.contains('.'))
         && name.starts_with(|first: char| first.is_ascii_lowercase());
     if !is_name {
@@ -364,4 +373,19 @@ pub fn is_frame(line: &str) -> bool {
     begins.iter().any(|begin| line.starts_with(begin))
         || Shape::of(line) != Shape::Other
             && !matches!(Shape::of(line), Shape::Indented | Shape::Closing | Shape::GoFunction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_beginning_is_found() {
+        assert!(BEGINS.windows(2).all(|pair| pair[0].0.as_bytes()[0] <= pair[1].0.as_bytes()[0]));
+        for (begin, _) in BEGINS {
+            let first = BEGINS.into_iter().find(|(other, _)| begin.starts_with(other));
+            assert_eq!(known_beginning(begin), first.map(|(_, shape)| shape), "{begin}");
+        }
+        assert!(["", "x", "\u{ff}", "Args"].into_iter().all(|other| known_beginning(other).is_none()));
+    }
 }

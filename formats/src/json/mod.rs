@@ -22,7 +22,7 @@ pub use self::values::time;
 
 use std::borrow::Cow;
 
-use domain::metadata::{JsonKind, JsonValue, Metadata, MetadataError};
+use domain::metadata::{JsonKind, JsonValue, Metadata, MetadataError, UsualMember};
 
 use self::members::Members;
 use self::roles::Role;
@@ -35,8 +35,13 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
     usual::draft(line, clock).or_else(|| any_draft(line, clock))
 }
 
+/// The draft of an object whose members are known.
+pub fn draft_of_members(object: &str, members: &[UsualMember<'_>], clock: Clock<'_>) -> Option<Draft> {
+    usual::of_members(object, members, clock).or_else(|| any_draft(object, clock))
+}
+
 /// The same, however unusual the object is.
-fn any_draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
+pub fn any_draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
     let object = object(line)?;
     let object = opentelemetry::record(&object).map_or(object, Cow::Owned);
     Some(members_draft(&object, line, clock))

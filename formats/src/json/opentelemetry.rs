@@ -7,6 +7,11 @@ use crate::fields::{Fields, quoted};
 /// Deepest value that is converted; deeper ones stay as they are.
 const DEPTH_MAX: u32 = 12;
 
+/// Whether an object has a name that one of these records has, anywhere.
+pub fn may_be_record(object: &str) -> bool {
+    object.contains("imeUnixNano\"") || object.contains("\"resourceLogs\"")
+}
+
 /// The object that a line of one record is, with attributes as plain members. `None` if the line is something else, or
 /// has more than one record.
 pub fn record(object: &str) -> Option<String> {

@@ -11,25 +11,12 @@ use domain::metadata::{JsonKind, JsonValue, METADATA_BYTES_MAX, Metadata, UsualM
 use domain::timestamp::Timestamp;
 
 use super::members::place;
-use super::roles::{self, CONTAINERS, Role};
+use super::roles::{self, CONTAINERS, PECULIAR, Role};
 use super::{text_of, values};
 use crate::ansi;
 use crate::draft::{self, Draft};
 use crate::levels;
 use crate::times::Clock;
-
-/// Names whose value decides what other members mean, or that mean something only beside others.
-const PECULIAR: [&str; 9] = [
-    "s",
-    "type",
-    "priority",
-    "levelno",
-    "severitynumber",
-    "severity_number",
-    "short_message",
-    "timestampseconds",
-    "apiversion",
-];
 
 /// What a member is.
 enum Meaning {
@@ -56,13 +43,19 @@ struct Members<'a> {
 /// The draft of a line that is such an object; `None` for everything else.
 pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
     let mut reader = UsualReader::default();
-    let (all, bytes) = reader.members(line)?;
-    // What a collector of OpenTelemetry writes has attributes in another form.
-    if bytes != line.len() || line.contains("imeUnixNano\"") || line.contains("\"resourceLogs\"") {
+    let (members, bytes) = reader.members(line)?;
+    if bytes == line.len() { of_members(line, members, clock) } else { None }
+}
+
+/// The draft of an object with these members; `None` if only [`super::any_draft`] understands it.
+pub fn of_members(object: &str, all: &[UsualMember<'_>], clock: Clock<'_>) -> Option<Draft> {
+    // What a collector of OpenTelemetry writes has them in another form.
+    let may_be_converted = |name: &&str| matches!(*name, "resourceLogs" | "attributes" | "body");
+    if all.iter().any(|(name, _)| may_be_converted(name)) && super::opentelemetry::may_be_record(object) {
         return None;
     }
     let mut members = Members::default();
-    let mut metadata = String::with_capacity(line.len());
+    let mut metadata = String::with_capacity(object.len());
     for (name, value) in all {
         match meaning(name, *value)? {
             Meaning::Role(role) => members.set(role, *value)?,
@@ -84,11 +77,17 @@ pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
 
 /// What a member is; `None` if only [`super::any_draft`] understands it.
 fn meaning(name: &str, value: JsonValue<'_>) -> Option<Meaning> {
-    let mut lower = [0; roles::NAME_BYTES_MAX];
-    // A longer name has no role.
-    let Some(lower) = lower.get_mut(..name.len()) else { return Some(Meaning::Other) };
-    lower.copy_from_slice(name.as_bytes());
-    lower.make_ascii_lowercase();
+    // Most names of metadata are seen to be no others at once.
+    let mut buffer = [0; roles::NAME_BYTES_MAX];
+    let Some(buffer) = buffer.get_mut(..name.len()).filter(|_| roles::may_be_known(name.as_bytes())) else {
+        return Some(Meaning::Other);
+    };
+    let mut lower = name.as_bytes();
+    if lower.iter().any(u8::is_ascii_uppercase) {
+        buffer.copy_from_slice(lower);
+        buffer.make_ascii_lowercase();
+        lower = buffer;
+    }
     let is_lower = |known: &&str| known.as_bytes() == lower;
     if PECULIAR.iter().any(is_lower) || (value.kind() == JsonKind::Object && CONTAINERS.iter().any(is_lower)) {
         return None;
@@ -159,7 +158,8 @@ impl<'a> Members<'a> {
         if let Some(value) = self.event_id {
             draft.event_id = Some(Uuid::try_parse(&text_of(value)?).ok().filter(|id| !id.is_nil())?);
         }
-        (!message.trim().is_empty()).then(|| draft.set_message(&message))?;
+        let has_text = message.starts_with(|first: char| first.is_ascii_graphic()) || !message.trim().is_empty();
+        has_text.then(|| draft.set_message(&message))?;
         Some(draft)
     }
 }

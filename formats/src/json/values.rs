@@ -207,6 +207,5 @@ pub fn trace_parent(value: JsonValue<'_>) -> Option<(String, String)> {
 
 /// Whether a name is a file and a line, which libraries call `source` as well.
 pub fn is_place_in_code(name: &str) -> bool {
-    let line = name.rsplit(':').next().unwrap_or_default();
-    name.contains(':') && !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit())
+    name.rsplit_once(':').is_some_and(|(_, line)| !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_digit()))
 }

@@ -56,7 +56,9 @@ fn labelled(text: &str, labels: &[&str], clock: Clock<'_>) -> Option<Head> {
 
 /// `kern  :err   : [    1.234567] …`: facility and level in columns, as `dmesg -x` writes them.
 fn dmesg(text: &str, clock: Clock<'_>) -> Option<Head> {
-    let (facility, rest) = text.split_once(':').filter(|(facility, _)| (6..=8).contains(&facility.len()))?;
+    // Most lines have a colon later, or none.
+    let colon = text.bytes().take(9).position(|byte| byte == b':').filter(|at| *at >= 6)?;
+    let (facility, rest) = (text.get(..colon)?, text.get(colon + 1..)?);
     let (level, rest) = rest.split_once(": ").filter(|(level, _)| level.len() == 6)?;
     if !FACILITIES.contains(&facility.trim_end()) {
         return None;

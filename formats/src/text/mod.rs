@@ -60,3 +60,8 @@ impl Head {
 pub fn head(text: &str, clock: Clock<'_>) -> Head {
     forms::head(text, clock).unwrap_or_else(|| Scan::new(text, clock).run())
 }
+
+/// Whether a line has a form of its own, which does not consist of the words of a head.
+pub fn has_form(text: &str, clock: Clock<'_>) -> bool {
+    forms::head(text, clock).is_some()
+}

@@ -16,6 +16,7 @@ mod tests;
 use domain::timestamp::Timestamp;
 
 use self::cursor::Cursor;
+pub use self::days::begins_name;
 use self::days::{Day, day_at};
 pub use self::epoch::{of_number, of_seconds_and_nanos};
 use crate::zone::{self, Zone};
@@ -72,7 +73,7 @@ pub fn at(text: &str, from: usize, clock: Clock<'_>) -> Option<Time> {
     if from > 0 && bytes.get(from - 1).is_some_and(u8::is_ascii_alphanumeric) {
         return None;
     }
-    if !first.is_ascii_digit() && !days::begins_name(bytes, from) {
+    if !first.is_ascii_digit() && !begins_name(bytes, from) {
         return None;
     }
     if first.is_ascii_digit()

@@ -105,6 +105,18 @@ impl AgentIntake<'_> {
         self.guarantee = guarantee;
     }
 
+    /// Forgets all entries so far: the body is read again from its beginning. What was required stays so.
+    pub fn restart(&mut self) {
+        self.intake.restart();
+        self.resend_ids = ResendIds::default();
+        (self.bytes, self.as_text) = (0, 0);
+    }
+
+    /// Sets memory aside for the records of a body with so many bytes: see [`Intake::reserve`].
+    pub fn reserve(&mut self, body_bytes: usize) {
+        self.intake.reserve(body_bytes);
+    }
+
     /// Counts bytes beside those of records: what the answer will say about an entry, or what was copied for several.
     ///
     /// # Errors

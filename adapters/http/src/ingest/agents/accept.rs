@@ -95,6 +95,7 @@ impl ProducerDependencies {
         let bytes = body.bytes.len();
         let intake = self.ingest.agent_intake(protocol.name(), trace_parent(request.headers()));
         let mut intake = intake.of_tenant(tenant_of(request));
+        intake.reserve(bytes);
         let decoded = protocol.decode(request, &body.bytes, &mut intake);
         // A request that is refused for lack of room comes again: its client should not pay for it twice.
         if decoded.as_ref().is_err_and(|error| !matches!(error, DecodeError::NoRoom(_))) {

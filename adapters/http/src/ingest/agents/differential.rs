@@ -163,7 +163,12 @@ proptest! {
     ) {
         let text = format!("{}{behind}", damaged(&text, damage));
         if text.starts_with(['{', '[']) {
-            let First { value, behind, is_json } = first(&text, &mut Reader::default());
+            let mut reader = Reader::default();
+            let First { value, members, behind, is_json } = first(&text, &mut reader);
+            if let Some(members) = members {
+                let members: Vec<_> = members.iter().map(|(name, value)| (Cow::Borrowed(*name), *value)).collect();
+                prop_assert_eq!(members, value.members().collect::<Vec<_>>());
+            }
             prop_assert_eq!(format!("{}{behind}", value.json()), text.as_str());
             let by_serde = serde_json::Deserializer::from_str(&text).into_iter::<&RawValue>().next();
             let by_serde = by_serde.and_then(Result::ok).map(RawValue::get);

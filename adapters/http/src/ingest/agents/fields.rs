@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use application::ingest::{AgentEntry, JsonText, line, object};
 use domain::event::TEXT_BYTES_MAX;
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{JsonKind, JsonValue, UsualMember, UsualReader};
 use domain::timestamp::Timestamp;
 
 use crate::ingest::agents::json_values::is_json_text;
@@ -31,10 +31,11 @@ const SOURCES: [&str; 12] = [
 /// Longest object in which such a name is looked for.
 const SEARCHED_BYTES_MAX: usize = application::ingest::OBJECT_BYTES_MAX;
 
-/// Reads an object that was checked. `now` decides the year of a time without one.
+/// Reads an object that was checked. `members` are those of the object, if they are known; `now` decides the year of a time
+/// without one.
 #[must_use]
-pub fn document(json: JsonValue<'_>, now: Timestamp) -> AgentEntry<'static> {
-    entry_of(json, now).unwrap_or_else(|| line(json.json(), now))
+pub fn document(json: JsonValue<'_>, members: Option<&[UsualMember<'_>]>, now: Timestamp) -> AgentEntry<'static> {
+    entry_of(json, members, now).unwrap_or_else(|| line(json.json(), now))
 }
 
 /// Reads a text; `None` if it is not a JSON object.
@@ -45,21 +46,32 @@ pub fn document_of(text: &str, now: Timestamp) -> Option<AgentEntry<'static>> {
     if !may_be || (text.len() > SEARCHED_BYTES_MAX && !is_json_text(text)) {
         return None;
     }
-    entry_of(JsonValue::new(text), now)
+    entry_of(JsonValue::new(text), None, now)
 }
 
-fn entry_of(json: JsonValue<'_>, now: Timestamp) -> Option<AgentEntry<'static>> {
-    let mut entry = object(json.json(), now)?;
-    if entry.source.is_none() && json.json().len() <= SEARCHED_BYTES_MAX {
-        entry.source = source_in(json).map(|source| Cow::Owned(source.into_owned()));
+fn entry_of(json: JsonValue<'_>, members: Option<&[UsualMember<'_>]>, now: Timestamp) -> Option<AgentEntry<'static>> {
+    let text = json.json();
+    if text.len() > SEARCHED_BYTES_MAX {
+        return object(text, None, now);
+    }
+    let mut reader = UsualReader::default();
+    let members =
+        members.or_else(|| reader.members(text).filter(|(_, bytes)| *bytes == text.len()).map(|usual| usual.0));
+    let mut entry = object(text, members, now)?;
+    if entry.source.is_none() {
+        let source = match members {
+            Some(members) => source_in(members.iter().map(|(name, value)| (Cow::Borrowed(*name), *value))),
+            None => source_in(json.members()),
+        };
+        entry.source = source.map(|source| Cow::Owned(source.into_owned()));
     }
     Some(entry)
 }
 
-/// The text of the best name in the object.
-fn source_in(object: JsonValue<'_>) -> Option<Cow<'_, str>> {
+/// The text of the best name among the members of an object.
+fn source_in<'a, 'n>(members: impl Iterator<Item = (Cow<'n, str>, JsonValue<'a>)>) -> Option<Cow<'a, str>> {
     let mut best = None;
-    for (name, value) in object.members() {
+    for (name, value) in members {
         consider(&mut best, &name, value);
         let is_outer = || SOURCES.iter().any(|path| path.split_once('.').is_some_and(|(outer, _)| outer == name));
         if value.kind() != JsonKind::Object || !is_outer() {
@@ -105,7 +117,7 @@ mod tests {
     use super::*;
 
     fn read(json: &str) -> (AgentEntry<'static>, String) {
-        let mut entry = document(JsonValue::new(json), Timestamp::MIN);
+        let mut entry = document(JsonValue::new(json), None, Timestamp::MIN);
         let metadata = std::mem::take(&mut entry.metadata).into_json().unwrap_or_default();
         (entry, metadata)
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, line, state};
 use domain::delivery::Guarantee;
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{JsonKind, JsonValue, UsualMember};
 use poem::http::StatusCode;
 use poem::{Request, Response};
 
@@ -42,13 +42,9 @@ impl AgentProtocol for Envelopes {
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         let (body, parameters) = (body_text(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
-        let mut envelopes = 0;
-        items(&body, |item| {
+        let envelopes = items(&body, intake, |item, intake| {
             match item {
-                Item::Object(object) => {
-                    envelopes += 1;
-                    add_envelope(object, &parameters, intake)?;
-                }
+                Item::Object(object, members) => add_envelope(object, members, &parameters, intake)?,
                 Item::Text(text) => {
                     let mut entry = line(text, intake.received_at());
                     entry.fault = Some("envelope_invalid");
@@ -161,34 +157,43 @@ struct Origin {
     fields: Members,
 }
 
+impl Origin {
+    /// Reads a member of an envelope. `event` gets the event.
+    fn read<'a>(&mut self, name: &str, value: JsonValue<'a>, event: &mut Option<JsonValue<'a>>) {
+        let text =
+            || Some(value.plain().into_owned()).filter(|text| !text.is_empty() && value.kind() == JsonKind::Text);
+        match name {
+            "event" => *event = Some(value),
+            "time" => self.time = AgentTime::of_json(value),
+            "source" => self.source = text(),
+            "sourcetype" => self.sourcetype = text(),
+            "host" => self.host = text(),
+            "index" => self.index = text(),
+            "fields" => value.members().for_each(|(name, value)| self.fields.json(&name, value.json())),
+            _ => {}
+        }
+    }
+}
+
 fn add_envelope(
     envelope: JsonValue<'_>,
+    members: Option<&[UsualMember<'_>]>,
     parameters: &Parameters,
     intake: &mut AgentIntake<'_>,
 ) -> Result<(), AgentStop> {
     let (mut origin, mut event) = (Origin::default(), None);
-    for (name, value) in envelope.members() {
-        let text =
-            || Some(value.plain().into_owned()).filter(|text| !text.is_empty() && value.kind() == JsonKind::Text);
-        match &*name {
-            "event" => event = Some(value),
-            "time" => origin.time = AgentTime::of_json(value),
-            "source" => origin.source = text(),
-            "sourcetype" => origin.sourcetype = text(),
-            "host" => origin.host = text(),
-            "index" => origin.index = text(),
-            "fields" => value.members().for_each(|(name, value)| origin.fields.json(&name, value.json())),
-            _ => {}
-        }
+    match members {
+        Some(members) => members.iter().for_each(|(name, value)| origin.read(name, *value, &mut event)),
+        None => envelope.members().for_each(|(name, value)| origin.read(&name, value, &mut event)),
     }
     let now = intake.received_at();
     let entry = match event.map(|event| (event.kind(), event)) {
-        Some((JsonKind::Object, event)) => document(event, now),
+        Some((JsonKind::Object, event)) => document(event, None, now),
         Some((JsonKind::Text, event)) => line(&plain(event), now),
         Some((_, event)) => AgentEntry { message: cut_json(event), ..AgentEntry::default() },
         // No envelope: the object is the event.
         None => {
-            let mut entry = document(envelope, now);
+            let mut entry = document(envelope, members, now);
             entry.fault = Some("event_missing");
             return add(entry, &Origin::default(), parameters, intake);
         }
@@ -216,10 +221,8 @@ fn add<'a>(
     state(&mut entry, origin.time.map(|time| time.timestamp), None);
     let mut metadata = std::mem::take(&mut entry.metadata);
     for (name, text) in named {
-        if let Some(text) = text
-            && !metadata.has(name)
-        {
-            metadata.text(name, text);
+        if let Some(text) = text {
+            metadata.text_if_absent(name, text);
         }
     }
     metadata.all_or_within("fields", origin.fields.clone());

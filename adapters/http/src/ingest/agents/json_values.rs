@@ -8,8 +8,9 @@
 
 use std::borrow::Cow;
 
+use application::ingest::AgentIntake;
 use domain::event::TEXT_BYTES_MAX;
-use domain::metadata::{JsonKind, JsonValue, MetadataReader, UsualReader};
+use domain::metadata::{JsonKind, JsonValue, MetadataReader, UsualMember, UsualReader};
 use serde::de::IgnoredAny;
 
 use crate::ingest::native::check_nesting;
@@ -17,9 +18,9 @@ use crate::ingest::protocol::DecodeError;
 
 /// A part of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Item<'a> {
-    /// A JSON object.
-    Object(JsonValue<'a>),
+pub enum Item<'a, 'm> {
+    /// A JSON object, and its members if they are known.
+    Object(JsonValue<'a>, Option<&'m [UsualMember<'a>]>),
     /// A line, or an element of an array, that is no JSON object.
     Text(&'a str),
 }
@@ -66,28 +67,35 @@ pub fn object(body: &str) -> Result<JsonValue<'_>, DecodeError> {
     Err(DecodeError::Malformed("the body is not a JSON object, nothing was accepted".to_owned()))
 }
 
-/// Hands on the parts of a body, in their order.
+/// Hands on the parts of a body, in their order, with the intake for them. Returns how many of them are objects.
 ///
 /// # Errors
 /// What `take` says.
-pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), DecodeError>) -> Result<(), DecodeError> {
+pub fn items<'a, 'b>(
+    body: &'a str,
+    intake: &mut AgentIntake<'b>,
+    mut take: impl FnMut(Item<'a, '_>, &mut AgentIntake<'b>) -> Result<(), DecodeError>,
+) -> Result<usize, DecodeError> {
+    let mut reader = Reader::default();
+    if let Some(objects) = usual_array(body, &mut reader.usual, &mut |item| take(item, intake)) {
+        return objects;
+    }
+    intake.restart();
+    any_items(body, &mut reader, &mut |item| take(item, intake))
+}
+
+/// What takes an item.
+type Take<'t, 'a> = &'t mut dyn FnMut(Item<'a, '_>) -> Result<(), DecodeError>;
+
+/// The same, however the body is arranged.
+fn any_items<'a>(body: &'a str, reader: &mut Reader<'a>, take: Take<'_, 'a>) -> Result<usize, DecodeError> {
     let mut in_vain = 2 * body.len();
     let (mut rest, mut line_end) = (body, body);
-    let mut reader = Reader::default();
-    if let Some(lengths) = usual_array(body, &mut reader.usual) {
-        let mut rest = body;
-        return lengths.into_iter().try_for_each(|bytes| {
-            // Behind the bracket or a comma.
-            let (object, behind) =
-                rest.get(1..).and_then(|rest| rest.split_at_checked(bytes as usize)).unwrap_or_default();
-            rest = behind;
-            take(Item::Object(JsonValue::new(object)))
-        });
-    }
+    let mut objects = 0;
     loop {
         rest = rest.trim_start_matches(|char: char| char.is_ascii_whitespace() || char == ',');
         if rest.is_empty() {
-            return Ok(());
+            return Ok(objects);
         }
         // The line ends where it did unless the rest begins behind that.
         if line_end.len() >= rest.len() {
@@ -96,9 +104,9 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
         let line = rest.get(..rest.len() - line_end.len()).unwrap_or(rest);
         if rest.starts_with(['{', '[']) {
             let scope = if in_vain >= rest.len() { rest } else { line };
-            let First { value, behind, is_json } = first(scope, &mut reader);
+            let First { value, members, behind, is_json } = first(scope, reader);
             if is_json && ends(behind) {
-                hand_on(value, &mut take)?;
+                objects += hand_on(value, members, take)?;
                 rest = rest.get(value.json().len()..).unwrap_or_default();
                 continue;
             }
@@ -109,26 +117,36 @@ pub fn items<'a>(body: &'a str, mut take: impl FnMut(Item<'a>) -> Result<(), Dec
     }
 }
 
-/// The lengths of the objects, if a body is an array of objects as most programs write them, without white space between them.
-fn usual_array<'a>(body: &'a str, reader: &mut UsualReader<'a>) -> Option<Vec<u32>> {
+/// Hands on the objects of a body that is an array of objects as most programs write them, without white space between them.
+/// `None` says nothing of the body, and some of its objects may have been handed on.
+fn usual_array<'a>(
+    body: &'a str,
+    reader: &mut UsualReader<'a>,
+    take: Take<'_, 'a>,
+) -> Option<Result<usize, DecodeError>> {
     let mut rest = body.strip_prefix('[')?;
-    let mut lengths = Vec::new();
+    let mut objects = 0;
     loop {
-        let (_, bytes) = reader.members(rest)?;
-        lengths.push(u32::try_from(bytes).ok()?);
-        let behind = rest.get(bytes..)?;
+        let (members, bytes) = reader.members(rest)?;
+        let (object, behind) = rest.split_at_checked(bytes)?;
+        objects += 1;
+        if let Err(error) = take(Item::Object(JsonValue::new(object), Some(members))) {
+            return Some(Err(error));
+        }
         if let Some(next) = behind.strip_prefix(',') {
             rest = next;
         } else {
-            return behind.strip_prefix(']').filter(|behind| behind.trim_ascii().is_empty()).map(|_| lengths);
+            return behind.strip_prefix(']').filter(|behind| behind.trim_ascii().is_empty()).map(|_| Ok(objects));
         }
     }
 }
 
 /// The object or the array that a text begins with.
-pub struct First<'a> {
+pub struct First<'a, 'm> {
     /// The value; if it is not JSON, up to where it seems to end.
     pub value: JsonValue<'a>,
+    /// Its members, if they are known.
+    pub members: Option<&'m [UsualMember<'a>]>,
     /// What follows it.
     pub behind: &'a str,
     /// Whether it is JSON.
@@ -143,15 +161,17 @@ pub struct Reader<'a> {
 }
 
 /// Looks for the end of the object or the array that a text begins with, and checks it.
-pub fn first<'a>(text: &'a str, reader: &mut Reader<'a>) -> First<'a> {
+pub fn first<'a, 'm>(text: &'a str, reader: &'m mut Reader<'a>) -> First<'a, 'm> {
     // Most values could be metadata: then their end is found as they are checked.
-    let usual = reader.usual.members(text).map(|(_, bytes)| bytes);
-    let checked = usual.or_else(|| reader.any.unknown_value(text).ok()).and_then(|bytes| text.split_at_checked(bytes));
-    if let Some((json, behind)) = checked {
-        return First { value: JsonValue::new(json), behind, is_json: true };
+    let usual = reader.usual.members(text).map(|(members, bytes)| (Some(members), bytes));
+    let checked = usual.or_else(|| Some((None, reader.any.unknown_value(text).ok()?)));
+    if let Some((members, bytes)) = checked
+        && let Some((json, behind)) = text.split_at_checked(bytes)
+    {
+        return First { value: JsonValue::new(json), members, behind, is_json: true };
     }
     let (value, behind) = JsonValue::first(text);
-    First { value, behind, is_json: is_json_text(value.json()) }
+    First { value, members: None, behind, is_json: is_json_text(value.json()) }
 }
 
 /// Whether a value that this follows is whole: on a line of text, a bracket may stand for anything.
@@ -160,17 +180,25 @@ fn ends(behind: &str) -> bool {
     behind.is_empty() || behind.starts_with(['\n', ',', '{', '['])
 }
 
+/// Hands on an object, or the elements of an array. Returns how many objects these are.
 fn hand_on<'a>(
     value: JsonValue<'a>,
-    take: &mut impl FnMut(Item<'a>) -> Result<(), DecodeError>,
-) -> Result<(), DecodeError> {
-    match value.kind() {
-        JsonKind::Array => value.elements().try_for_each(|element| match element.kind() {
-            JsonKind::Object => take(Item::Object(element)),
-            _ => take(Item::Text(element.json())),
-        }),
-        _ => take(Item::Object(value)),
+    members: Option<&[UsualMember<'a>]>,
+    take: Take<'_, 'a>,
+) -> Result<usize, DecodeError> {
+    if value.kind() == JsonKind::Object {
+        return take(Item::Object(value, members)).map(|()| 1);
     }
+    let mut objects = 0;
+    for element in value.elements() {
+        if element.kind() == JsonKind::Object {
+            objects += 1;
+            take(Item::Object(element, None))?;
+        } else {
+            take(Item::Text(element.json()))?;
+        }
+    }
+    Ok(objects)
 }
 
 #[cfg(test)]
@@ -180,15 +208,25 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Vec<String> {
-        let mut read = Vec::new();
-        items(body, |item| {
-            read.push(match item {
-                Item::Object(value) => value.json().to_owned(),
-                Item::Text(text) => format!("text {text}"),
-            });
+        let shown = |item: Item<'_, '_>| match item {
+            Item::Object(value, _) => value.json().to_owned(),
+            Item::Text(text) => format!("text {text}"),
+        };
+        let (mut usual, mut read) = (Vec::new(), Vec::new());
+        let mut reader = Reader::default();
+        let objects = usual_array(body, &mut reader.usual, &mut |item| {
+            usual.push(shown(item));
             Ok(())
-        })
-        .expect("every item is taken");
+        });
+        let any = any_items(body, &mut reader, &mut |item| {
+            read.push(shown(item));
+            Ok(())
+        });
+        let any = any.expect("every item is taken");
+        assert_eq!(any, read.iter().filter(|item| !item.starts_with("text ")).count(), "{body}");
+        if let Some(objects) = objects {
+            assert_eq!((objects, usual), (Ok(any), read.clone()), "{body}");
+        }
         read
     }
 

@@ -42,20 +42,21 @@ impl AgentProtocol for Objects {
         // Every entry gets a copy, so that no more is copied than a source has.
         let source = parameters.source.as_deref().unwrap_or_default();
         let source = source.get(..source.floor_char_boundary(SOURCE_BYTES_MAX)).filter(|source| !source.is_empty());
-        let mut add = |mut entry: AgentEntry<'static>| {
+        let add = |mut entry: AgentEntry<'static>, intake: &mut AgentIntake<'_>| {
             if entry.source.is_none() {
                 entry.source = source.map(|source| source.to_owned().into());
             }
             intake.add(entry, None).map(drop)
         };
         if is_text(&media_type(request.headers())) && !body.trim_start().starts_with(['{', '[']) {
-            add_lines(&body, now, add)?;
+            add_lines(&body, now, |entry| add(entry, intake))?;
         } else {
-            items(&body, |item| {
-                Ok(add(match item {
-                    Item::Object(object) => document(object, now),
+            items(&body, intake, |item, intake| {
+                let entry = match item {
+                    Item::Object(object, members) => document(object, members, now),
                     Item::Text(text) => line(text, now),
-                })?)
+                };
+                Ok(add(entry, intake)?)
             })?;
         }
         if intake.entries() == 0 {

@@ -95,6 +95,18 @@ pub async fn send(method: Method, path: &str, headers: &[(&str, &str)], body: &[
     send_to(&producer_for_agents(bus, unlimited()), &batches, (method, path), headers, body).await
 }
 
+/// Sends a JSON object twice: as it is, and with a member that no agent writes, so that it is not read as a usual one.
+/// Returns status and events of both.
+pub fn send_both_ways(path: &str, object: &str) -> [(u16, Vec<Value>); 2] {
+    let unusual = object.replacen('{', "{\"unusual\":0,", 1);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    [object, &unusual].map(|body| {
+        let sent = send(Method::POST, path, &[("content-type", "application/json")], body.as_bytes());
+        let sent = runtime.block_on(sent);
+        (sent.status, sent.events)
+    })
+}
+
 const OTLP: (&str, &[(&str, &str)]) = ("/v1/logs", &[("content-type", "application/x-protobuf")]);
 const PYTHON: &[u8] = include_bytes!("../../../tests/recorded/otlp-python.pb");
 

@@ -35,7 +35,7 @@ impl Kind {
 }
 
 /// An action line.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Action<'a> {
     /// What to do.
     pub kind: Kind,
@@ -45,41 +45,18 @@ pub struct Action<'a> {
     pub id: Option<Cow<'a, str>>,
 }
 
-/// The lines of a request.
-pub struct Lines<'a> {
-    rest: &'a str,
-    number: usize,
-}
-
-impl<'a> Lines<'a> {
-    /// The lines of this body.
-    pub fn new(body: &'a str) -> Self {
-        Self { rest: body, number: 0 }
-    }
-
-    /// The next action, on the next line that is not empty.
-    ///
-    /// # Errors
-    /// The line is not an action: what the following lines are is not known.
-    pub fn action(&mut self) -> Result<Option<Action<'a>>, DecodeError> {
-        let Some(line) = self.line() else { return Ok(None) };
-        let malformed = || {
-            let number = self.number;
-            let detail = format!(
-                "Malformed action/metadata line [{number}], expected an object with index, create, update or delete"
-            );
-            DecodeError::Malformed(detail)
-        };
+impl<'a> Action<'a> {
+    /// Reads an action line; `None` if it is something else.
+    fn read(line: &'a str) -> Option<Self> {
         if !line.starts_with('{') || !is_json_text(line) {
-            return Err(malformed());
+            return None;
         }
         // Some clients add members of their own beside the action.
-        let known = JsonValue::new(line).members().find_map(|(name, value)| {
+        let (kind, members) = JsonValue::new(line).members().find_map(|(name, value)| {
             let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
             Some((kind, value)).filter(|_| value.kind() == JsonKind::Object)
-        });
-        let (kind, members) = known.ok_or_else(malformed)?;
-        let mut action = Action { kind, index: None, id: None };
+        })?;
+        let mut action = Self { kind, index: None, id: None };
         for (name, value) in members.members() {
             let text = matches!(value.kind(), JsonKind::Text | JsonKind::Number).then(|| value.plain());
             match &*name {
@@ -88,6 +65,43 @@ impl<'a> Lines<'a> {
                 _ => {}
             }
         }
+        Some(action)
+    }
+}
+
+/// The lines of a request.
+pub struct Lines<'a> {
+    rest: &'a str,
+    number: usize,
+    /// The last action line, and what it says: most clients repeat it for every document.
+    last: Option<(&'a str, Action<'a>)>,
+}
+
+impl<'a> Lines<'a> {
+    /// The lines of this body.
+    pub fn new(body: &'a str) -> Self {
+        Self { rest: body, number: 0, last: None }
+    }
+
+    /// The next action, on the next line that is not empty.
+    ///
+    /// # Errors
+    /// The line is not an action: what the following lines are is not known.
+    pub fn action(&mut self) -> Result<Option<Action<'a>>, DecodeError> {
+        let Some(line) = self.line() else { return Ok(None) };
+        if let Some((last, action)) = &self.last
+            && *last == line
+        {
+            return Ok(Some(action.clone()));
+        }
+        let action = Action::read(line).ok_or_else(|| {
+            let number = self.number;
+            let detail = format!(
+                "Malformed action/metadata line [{number}], expected an object with index, create, update or delete"
+            );
+            DecodeError::Malformed(detail)
+        })?;
+        self.last = Some((line, action.clone()));
         Ok(Some(action))
     }
 

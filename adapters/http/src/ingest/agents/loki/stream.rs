@@ -25,7 +25,7 @@ pub struct Labels {
 }
 
 /// The value of the best name so far, and its rank.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 struct Ranked(Option<(usize, String)>);
 
 impl Ranked {
@@ -76,7 +76,7 @@ pub struct LabelledStream {
 }
 
 /// Structured metadata of a line.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Structured {
     level: Ranked,
     members: Members,
@@ -105,6 +105,7 @@ impl Structured {
 }
 
 /// The time that an entry states.
+#[derive(Debug)]
 pub enum Stated {
     /// None.
     Nothing,
@@ -150,9 +151,7 @@ impl LabelledStream {
         metadata.all_or_within("line", std::mem::take(&mut entry.metadata));
         if let Some(given) = unreadable {
             entry.fault = Some(TIME_INVALID);
-            if !metadata.has("timestamp") {
-                metadata.text("timestamp", &given);
-            }
+            metadata.text_if_absent("timestamp", &given);
         }
         entry.metadata = metadata;
         let unix_nanos = time.and_then(|time| time.unix_nanos).unwrap_or_default();

@@ -2,7 +2,7 @@ use poem::http::Method;
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::ingest::agents::tests::{Sent, send};
+use crate::ingest::agents::tests::{Sent, send, send_both_ways};
 use crate::routes::decode_agent_body as decode;
 
 const PATH: &str = "/loki/api/v1/push";
@@ -139,5 +139,45 @@ proptest! {
             let mut intake = ingest.agent_intake("loki", None);
             prop_assert!(decode(PATH, media_type, body, &mut intake).is_some());
         }
+    }
+}
+
+/// Some of these, with commas between them.
+fn some_of(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(parts), 0..4).prop_map(|parts| parts.join(","))
+}
+
+proptest! {
+    #[test]
+    fn a_usual_push_is_taken_as_any_other(
+        values in some_of(&[
+            r#"["1705314600000000001","a line"]"#,
+            r#"["1705314600000000002","ERROR a",{"level":"warn","user":"u"}]"#,
+            r#" [ "1705314600000000003" , "a\n" , { } ] "#,
+            r#"["1705314600000000004","b",{"n":1}]"#,
+            r#"["x","c"]"#,
+            r#""text""#,
+            "[]",
+            "y",
+        ]),
+        before in some_of(&[
+            r#""stream":{"service_name":"s","level":"error"}"#,
+            r#""stream":{"service_name":"\u0073","n":1}"#,
+            r#""stream":{}"#,
+            r#""labels":"{app=\"a\"}""#,
+            r#""values":[]"#,
+        ]),
+        behind in prop::sample::select(vec!["", " ", ",{}", ",[]", "]"]),
+    ) {
+        let comma = if before.is_empty() { "" } else { "," };
+        let push = format!("{{\"streams\":[{{{before}{comma}\"values\":[{values}]}}{behind}]}}");
+        let [mut usual, mut any] = send_both_ways(PATH, &push);
+        for event in usual.1.iter_mut().chain(&mut any.1) {
+            // What has no time of its own gets another one.
+            event["timestamp"] = event["timestamp"].as_str().filter(|time| time.starts_with("2024")).into();
+            event["eventId"].take();
+            event["receivedAt"].take();
+        }
+        prop_assert_eq!(usual, any, "{}", push);
     }
 }

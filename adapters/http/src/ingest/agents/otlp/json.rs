@@ -6,14 +6,13 @@
 
 use std::borrow::Cow;
 
-use application::ingest::{AgentIntake, JsonText, Members};
-use application::json_reader::JsonReader;
+use application::ingest::{AgentIntake, AgentStop, JsonText, Members};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::metadata::{Extents, JsonKind, JsonValue};
 
-use crate::ingest::agents::json_values::{plain, shown};
+use crate::ingest::agents::json_values::{self, plain, shown};
 use crate::ingest::agents::otlp::record::{Origin, Record, SERVICE_NAME, STACK_TRACE};
 use crate::ingest::agents::otlp::usual;
 use crate::ingest::protocol::DecodeError;
@@ -25,45 +24,65 @@ const VALUE_DEPTH_MAX: u32 = 24;
 type Name = [&'static str; 2];
 
 /// Takes in the records of an `ExportLogsServiceRequest`.
-pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
+pub fn decode(body: &str, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
+    if let Some(taken) = usual::decode(body, intake) {
+        return taken;
+    }
+    intake.restart();
+    decode_any(json_values::object(body)?, intake)
+}
+
+/// The same, however unusual the request is.
+fn decode_any(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     let extents = Extents::of(request.json());
     let [groups] = members_of(request.members_with(&extents), [["resourceLogs", "resource_logs"]]);
     for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements_with(&extents) {
         of_kind(resource_logs, JsonKind::Object, "an element of resourceLogs")?;
         intake.group()?;
-        let (mut source, mut resource) = (None, Members::default());
         let names = [["resource"; 2], ["scopeLogs", "scope_logs"]];
         let [of_resource, scopes] = members_of(resource_logs.members_with(&extents), names);
-        of_kind(of_resource, JsonKind::Object, "resource")?;
-        for (key, value) in key_values(member_of(of_resource, ["attributes"; 2])) {
-            if key == SERVICE_NAME {
-                source = Some(text_of(value).unwrap_or_else(|| plain(value)).into_owned());
-            }
-            member(&mut resource, &key, value);
-        }
+        let resource = Resource::read(of_kind(of_resource, JsonKind::Object, "resource")?);
         for scope_logs in of_kind(scopes, JsonKind::Array, "scopeLogs")?.elements_with(&extents) {
             of_kind(scope_logs, JsonKind::Object, "an element of scopeLogs")?;
             intake.group()?;
             let names = [["scope"; 2], ["logRecords", "log_records"]];
             let [of_scope, log_records] = members_of(scope_logs.members_with(&extents), names);
             of_kind(of_scope, JsonKind::Object, "scope")?;
-            let log_records = of_kind(log_records, JsonKind::Array, "logRecords")?;
-            let mut json = JsonReader::new(log_records.json());
-            let mut more = json.begins_array().unwrap_or_default();
-            if !more {
-                continue;
-            }
-            let scope = scope(of_scope);
-            let origin = Origin::new(source.as_deref(), &resource, scope, intake)?;
-            while more {
-                next_record(&mut json).add(&origin, intake)?;
-                let not_array =
-                    || DecodeError::Malformed("logRecords is not an array, nothing was accepted".to_owned());
-                more = json.continues_array().ok_or_else(not_array)?;
+            let mut log_records =
+                of_kind(log_records, JsonKind::Array, "logRecords")?.elements_with(&extents).peekable();
+            if log_records.peek().is_some() {
+                let origin = resource.origin(scope(of_scope), intake)?;
+                log_records.try_for_each(|log_record| record(log_record).add(&origin, intake))?;
             }
         }
     }
     Ok(())
+}
+
+/// What a resource says.
+#[derive(Default)]
+pub(super) struct Resource {
+    source: Option<String>,
+    members: Members,
+}
+
+impl Resource {
+    /// Reads a resource.
+    pub(super) fn read(resource: JsonValue<'_>) -> Self {
+        let (mut source, mut members) = (None, Members::default());
+        for (key, value) in key_values(member_of(resource, ["attributes"; 2])) {
+            if key == SERVICE_NAME {
+                source = Some(text_of(value).unwrap_or_else(|| plain(value)).into_owned());
+            }
+            member(&mut members, &key, value);
+        }
+        Self { source, members }
+    }
+
+    /// The origin of the records of a scope of it.
+    pub(super) fn origin(&self, scope: Members, intake: &mut AgentIntake<'_>) -> Result<Origin<'_>, AgentStop> {
+        Origin::new(self.source.as_deref(), &self.members, scope, intake)
+    }
 }
 
 /// A value of this kind; `null` stands for a member that is absent.
@@ -76,7 +95,7 @@ fn of_kind<'a>(value: JsonValue<'a>, kind: JsonKind, name: &str) -> Result<JsonV
 }
 
 /// The members of the scope: name, version and attributes.
-fn scope(scope: JsonValue<'_>) -> Members {
+pub(super) fn scope(scope: JsonValue<'_>) -> Members {
     let mut members = Members::default();
     let names = [["name"; 2], ["version"; 2], ["attributes"; 2]];
     let [name, version, attributes] = members_of(scope.members(), names);
@@ -89,15 +108,6 @@ fn scope(scope: JsonValue<'_>) -> Members {
         member(&mut members, &key, value);
     }
     members
-}
-
-/// Reads the record at the place of the reader.
-fn next_record<'a>(json: &mut JsonReader<'a>) -> Record<'a> {
-    let from = json.position();
-    usual::record(json).unwrap_or_else(|| {
-        json.go_to(from);
-        record(json.checked_value())
-    })
 }
 
 /// Reads any record.
@@ -233,8 +243,15 @@ fn key_value(attribute: JsonValue<'_>) -> (Cow<'_, str>, JsonValue<'_>) {
 
 /// Adds an attribute, unless no more fits.
 fn member(members: &mut Members, key: &str, value: JsonValue<'_>) {
-    if !members.is_cut() {
-        members.value(key, |json| write(value, json, 0));
+    if members.is_cut() {
+        return;
+    }
+    match any_value(value) {
+        // It was checked, and has no escapes that metadata refuses.
+        Some((Kind::String, text)) if text.kind() == JsonKind::Text && !text.json().contains('\\') => {
+            members.scalar(key, text.json());
+        }
+        _ => members.value(key, |json| write(value, json, 0)),
     }
 }
 

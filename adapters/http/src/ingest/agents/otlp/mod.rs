@@ -15,7 +15,6 @@ use poem::{Request, Response};
 
 use crate::body::Coding;
 use crate::error::ApiError;
-use crate::ingest::agents::json_values;
 use crate::ingest::agents::protobuf::repeated;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer, is_json, media_type};
 use crate::ingest::protocol::DecodeError;
@@ -47,7 +46,7 @@ impl AgentProtocol for Otlp {
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         if is_json(&media_type(request.headers())) {
-            json::decode(json_values::object(&body_text(body))?, intake)?;
+            json::decode(&body_text(body), intake)?;
         } else {
             wire::decode(body, intake)?;
         }

@@ -36,12 +36,8 @@ impl<'a> Origin<'a> {
         intake: &mut AgentIntake<'_>,
     ) -> Result<Self, AgentStop> {
         let mut members = Members::default();
-        if let Some(resource) = resource.clone().into_json() {
-            members.json("resource", &resource);
-        }
-        if let Some(scope) = scope.into_json() {
-            members.json("scope", &scope);
-        }
+        members.within("resource", resource.clone());
+        members.within("scope", scope);
         intake.note(members.as_str().len())?;
         let stream = Stream::new(&[b"otlp", b"", members.as_str().as_bytes()]);
         Ok(Self { source, members, stream })
@@ -108,9 +104,7 @@ impl Record<'_> {
         entry.fault = self.fault.or(entry.fault);
         if let Some(given) = self.unread_time {
             entry.fault = entry.fault.or(Some(TIME_INVALID));
-            if !metadata.has("timestamp") {
-                metadata.text("timestamp", &given);
-            }
+            metadata.text_if_absent("timestamp", &given);
         }
         entry.metadata = metadata;
         entry.timestamp = entry.timestamp.or(time);

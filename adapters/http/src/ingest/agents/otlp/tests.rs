@@ -4,7 +4,7 @@ use poem::http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::ingest::agents::tests::{Sent, send};
+use crate::ingest::agents::tests::{Sent, send, send_both_ways};
 use crate::routes::decode_agent_body as decode;
 
 const PYTHON: &[u8] = include_bytes!("../../../../tests/recorded/otlp-python.pb");
@@ -254,5 +254,52 @@ proptest! {
             let mut intake = ingest.agent_intake("otlp", None);
             prop_assert!(decode("/v1/logs", media_type, body, &mut intake).is_some());
         }
+    }
+}
+
+/// Some of these, with commas between them.
+fn some_of(parts: &'static [&'static str]) -> impl Strategy<Value = String> {
+    prop::collection::vec(prop::sample::select(parts), 0..4).prop_map(|parts| parts.join(","))
+}
+
+proptest! {
+    #[test]
+    fn a_usual_request_is_taken_as_any_other(
+        records in some_of(&[
+            r#"{"timeUnixNano":"1705314600000000001","severityNumber":9,"body":{"stringValue":"a\n"}}"#,
+            r#"{"timeUnixNano":"1705314600000000002","severityNumber":17,"body":{"kvlistValue":{"values":[{"key":"k","value":{}}]}}}"#,
+            r#"{"timeUnixNano":"1705314600000000003","severityText":"WARN","attributes":[{"key":"a","value":{"intValue":"7"}}]}"#,
+            r#"{"time_unix_nano":"1705314600000000004","body":null}"#,
+            r#" { "timeUnixNano" : "1705314600000000005" , "eventName" : "e" } "#,
+            r#""text""#,
+            "{}",
+            "x",
+        ]),
+        before in some_of(&[
+            r#""scope":{"name":"n","version":"1","attributes":[{"key":"a","value":{"boolValue":true}}]}"#,
+            r#""scope":{}"#,
+            r#""schemaUrl":"u""#,
+            r#""logRecords":[]"#,
+        ]),
+        resource in some_of(&[
+            r#""resource":{"attributes":[{"key":"service.name","value":{"stringValue":"s"}}]}"#,
+            r#""resource":null"#,
+            r#""schemaUrl":1"#,
+            r#""other":1"#,
+        ]),
+        behind in prop::sample::select(vec!["", " ", ",{}", ",[]", "]"]),
+    ) {
+        let comma = |members: &str| if members.is_empty() { "" } else { "," };
+        let (before, resource) = (format!("{before}{}", comma(&before)), format!("{resource}{}", comma(&resource)));
+        let scopes = format!("{{{before}\"logRecords\":[{records}]}}");
+        let request = format!("{{\"resourceLogs\":[{{{resource}\"scopeLogs\":[{scopes}]}}{behind}]}}");
+        let [mut usual, mut any] = send_both_ways("/v1/logs", &request);
+        for event in usual.1.iter_mut().chain(&mut any.1) {
+            // What has no time of its own gets another one.
+            event["timestamp"] = event["timestamp"].as_str().filter(|time| time.starts_with("2024")).into();
+            event["eventId"].take();
+            event["receivedAt"].take();
+        }
+        prop_assert_eq!(usual, any, "{}", request);
     }
 }

@@ -1,18 +1,111 @@
-//! Log records of OTLP in JSON as most libraries write them, read in place.
+//! Requests of OTLP in JSON as most libraries write them, read in one look at each byte.
 //!
 //! Invariant: a record from here is the one that [`super::json`] makes of the same text. What is unusual is refused, and read
-//! there.
+//! there: the request, if it is not known to be JSON without that, and otherwise the record.
 
 use std::borrow::Cow;
 
-use application::ingest::Members;
+use application::ingest::{AgentIntake, AgentStop, Members};
 use application::json_reader::JsonReader;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
+use domain::metadata::{JsonKind, JsonValue};
 
+use crate::ingest::agents::otlp::json::{self, Resource};
 use crate::ingest::agents::otlp::record::{Record, STACK_TRACE};
+use crate::ingest::protocol::DecodeError;
 
-/// Reads the record at the place of the reader. If it is refused, the reader stands anywhere in it.
-pub fn record<'a>(json: &mut JsonReader<'a>) -> Option<Record<'a>> {
+/// Takes in the records of a request; `None` says nothing of it, and some of its records may have been added.
+pub fn decode(request: &str, intake: &mut AgentIntake<'_>) -> Option<Result<(), DecodeError>> {
+    let mut json = JsonReader::new(request);
+    let mut request = Request { intake, stop: None };
+    json.skip_space();
+    let mut seen = false;
+    let read = json.object(|json| {
+        (json.name()?.bytes() == b"resourceLogs" && !std::mem::replace(&mut seen, true)).then_some(())?;
+        json.array(|json| request.resource_logs(json))
+    });
+    let read = read.and_then(|()| json.end());
+    request.stop.map(|stop| Err(stop.into())).or_else(|| read.map(Ok))
+}
+
+/// A request that is taken in.
+struct Request<'a, 'b> {
+    intake: &'a mut AgentIntake<'b>,
+    /// Why no further record is taken.
+    stop: Option<AgentStop>,
+}
+
+impl<'b> Request<'_, 'b> {
+    fn resource_logs(&mut self, json: &mut JsonReader<'_>) -> Option<()> {
+        self.taken(|intake| intake.group())?;
+        let (mut resource, mut has_scopes) = (None, false);
+        json.object(|json| match json.name()?.bytes() {
+            b"resource" if resource.is_none() && !has_scopes => {
+                resource = Some(Resource::read(object(json)?));
+                Some(())
+            }
+            b"scopeLogs" if !has_scopes => {
+                has_scopes = true;
+                let resource = resource.get_or_insert_default();
+                json.array(|json| self.scope_logs(json, resource))
+            }
+            b"schemaUrl" => json.value().map(drop),
+            _ => None,
+        })
+    }
+
+    fn scope_logs(&mut self, json: &mut JsonReader<'_>, resource: &Resource) -> Option<()> {
+        self.taken(|intake| intake.group())?;
+        let (mut scope, mut has_records) = (None, false);
+        json.object(|json| match json.name()?.bytes() {
+            b"scope" if scope.is_none() && !has_records => {
+                scope = Some(json::scope(object(json)?));
+                Some(())
+            }
+            b"logRecords" if !has_records => {
+                has_records = true;
+                self.log_records(json, resource, scope.take().unwrap_or_default())
+            }
+            b"schemaUrl" => json.value().map(drop),
+            _ => None,
+        })
+    }
+
+    fn log_records(&mut self, json: &mut JsonReader<'_>, resource: &Resource, scope: Members) -> Option<()> {
+        if !json.begins_array()? {
+            return Some(());
+        }
+        let origin = self.taken(|intake| resource.origin(scope, intake))?;
+        loop {
+            let record = any_record(json)?;
+            self.taken(|intake| record.add(&origin, intake))?;
+            if !json.continues_array()? {
+                return Some(());
+            }
+        }
+    }
+
+    fn taken<T>(&mut self, take: impl FnOnce(&mut AgentIntake<'b>) -> Result<T, AgentStop>) -> Option<T> {
+        take(&mut *self.intake).map_err(|stop| self.stop = Some(stop)).ok()
+    }
+}
+
+/// Reads an object that metadata can hold.
+fn object<'a>(json: &mut JsonReader<'a>) -> Option<JsonValue<'a>> {
+    json.value().map(JsonValue::new).filter(|value| value.kind() == JsonKind::Object)
+}
+
+/// Reads the record at the place of the reader.
+fn any_record<'a>(json: &mut JsonReader<'a>) -> Option<Record<'a>> {
+    let from = json.position();
+    record(json).or_else(|| {
+        json.go_to(from);
+        json.value().map(|value| json::record(JsonValue::new(value)))
+    })
+}
+
+/// Reads a usual record. If it is refused, the reader stands anywhere in it.
+fn record<'a>(json: &mut JsonReader<'a>) -> Option<Record<'a>> {
     let (mut record, mut seen) = (Record::default(), 0_u8);
     json.object(|json| {
         let place = match json.name()?.bytes() {
@@ -65,8 +158,7 @@ pub fn record<'a>(json: &mut JsonReader<'a>) -> Option<Record<'a>> {
 
 /// Reads attributes with a single value.
 fn attributes(json: &mut JsonReader<'_>, members: &mut Members) -> Option<()> {
-    let mut more = json.begins_array()?;
-    while more {
+    json.array(|json| {
         let (mut key, mut has_value) = (None, false);
         json.object(|json| {
             match (json.name()?.bytes(), key.take()) {
@@ -83,10 +175,8 @@ fn attributes(json: &mut JsonReader<'_>, members: &mut Members) -> Option<()> {
             }
             Some(())
         })?;
-        has_value.then_some(())?;
-        more = json.continues_array()?;
-    }
-    Some(())
+        has_value.then_some(())
+    })
 }
 
 /// Reads the member of an `AnyValue`, and adds it as the value of an attribute.
@@ -95,9 +185,9 @@ fn value(json: &mut JsonReader<'_>, name: &str, members: &mut Members) -> Option
     let value = json.value()?;
     let is_text = value.starts_with('"');
     match kind {
-        b"stringValue" if is_text => members.json(name, value),
-        b"intValue" => members.json(name, digits(value).parse::<i64>().is_ok().then(|| digits(value))?),
-        b"boolValue" | b"doubleValue" if !is_text && !value.starts_with(['{', '[']) => members.json(name, value),
+        b"stringValue" if is_text => members.scalar(name, value),
+        b"intValue" => members.scalar(name, digits(value).parse::<i64>().is_ok().then(|| digits(value))?),
+        b"boolValue" | b"doubleValue" if !is_text && !value.starts_with(['{', '[']) => members.scalar(name, value),
         _ => return None,
     }
     (!members.is_cut()).then_some(())
@@ -129,13 +219,11 @@ fn text<'a>(json: &mut JsonReader<'a>) -> Option<Cow<'a, str>> {
 
 #[cfg(test)]
 mod tests {
-    use domain::metadata::JsonValue;
     use proptest::prelude::*;
     use proptest::sample::select;
 
     use super::*;
     use crate::ingest::agents::json_values::is_json_text;
-    use crate::ingest::agents::otlp::json;
 
     fn both(text: &str) -> (Option<String>, String) {
         let read = record(&mut JsonReader::new(text)).map(|record| format!("{record:?}"));

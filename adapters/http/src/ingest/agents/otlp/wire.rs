@@ -116,11 +116,19 @@ fn key_value(message: &[u8]) -> Result<(Cow<'_, str>, Option<&[u8]>), NotProtobu
 
 /// Adds an attribute, unless no more fits.
 fn member(members: &mut Members, key: &str, value: Option<&[u8]>) -> Result<(), NotProtobuf> {
-    let mut written = Ok(());
-    if !members.is_cut() {
-        members.value(key, |json| written = write_optional(value, json, 0));
+    if members.is_cut() {
+        return Ok(());
     }
-    written
+    match value.map(|any| Fields::new(any).last().transpose()).transpose()?.flatten() {
+        Some((1, Value::Bytes(text))) => members.text(key, &text_of(text)),
+        Some((3, Value::Varint(int))) => members.scalar(key, &int.cast_signed().to_string()),
+        _ => {
+            let mut written = Ok(());
+            members.value(key, |json| written = write_optional(value, json, 0));
+            return written;
+        }
+    }
+    Ok(())
 }
 
 /// The text of an `AnyValue` that is one.
