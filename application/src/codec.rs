@@ -48,7 +48,8 @@ impl Encoder {
     /// # Errors
     /// Key and value are too large for a record; the batch is unchanged.
     pub fn encode(&self, event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
-        let client_id = event.id_origin.is_client();
+        // That of a derived id is in the value: a header for each record would cost more than the rest of it.
+        let client_id = event.id_origin.is_client() && !event.id_origin.is_derived();
         records.push(event.source.as_bytes(), self.received_at, client_id, |buffer| {
             write_record_value(event, &self.received_at_text, buffer);
         })
@@ -95,9 +96,9 @@ fn event_of(value: Value<'_>, client_id: bool) -> Result<LogEvent<'_>, Undecodab
     let tenant = tenant.map(|tenant| from_hex::<16>(&tenant).ok_or(Undecodable::Tenant)).transpose()?;
     let tenant = tenant.map(TenantId::from_bytes);
     let id_origin = match (client_id, derived_id) {
-        (false, _) => IdOrigin::Generated,
-        (true, Some(true)) => IdOrigin::Derived(tenant),
+        (_, Some(true)) => IdOrigin::Derived(tenant),
         (true, _) => IdOrigin::Client.in_request_of(tenant),
+        (false, _) => IdOrigin::Generated,
     };
     Ok(draft.validate(received_at, || (event_id, id_origin))?)
 }
@@ -278,8 +279,11 @@ mod tests {
             encode(&event, &mut records).expect("small");
             let record = records.iter().next().expect("one record");
             let text = std::str::from_utf8(record.value).expect("UTF-8");
-            assert!(record.client_id && text.ends_with(end) && text.contains("tenant") == tenant.is_some(), "{text}");
-            assert_eq!(decode(record).expect("an event").id_origin, event.id_origin);
+            assert!(!record.client_id && text.ends_with(end) && text.contains("tenant") == tenant.is_some(), "{text}");
+            for client_id in [false, true] {
+                let record = Record { client_id, ..record };
+                assert_eq!(decode(record).expect("an event").id_origin, event.id_origin);
+            }
             write_value(&event, &mut answer);
             assert!(!String::from_utf8(answer).expect("UTF-8").contains("derivedId"));
         }

@@ -56,6 +56,7 @@ pub fn of_members(object: &str, all: &[UsualMember<'_>], clock: Clock<'_>) -> Op
     }
     let mut members = Members::default();
     let mut metadata = String::with_capacity(object.len());
+    metadata.push('{');
     for (name, value) in all {
         match meaning(name, *value)? {
             Meaning::Role(role) => members.set(role, *value)?,
@@ -66,12 +67,15 @@ pub fn of_members(object: &str, all: &[UsualMember<'_>], clock: Clock<'_>) -> Op
     if let Some(inner) = members.metadata {
         // Both may have a name.
         let inner = inner.json().strip_prefix('{')?.strip_suffix('}')?;
-        (metadata.is_empty() || inner.is_empty()).then(|| metadata.push_str(inner))?;
+        (metadata.len() == 1 || inner.is_empty()).then(|| metadata.push_str(inner))?;
     }
-    if metadata.len() + 2 > METADATA_BYTES_MAX {
+    if metadata.len() >= METADATA_BYTES_MAX {
         return None;
     }
-    draft.metadata = metadata_of(metadata);
+    if metadata.len() > 1 {
+        metadata.push('}');
+        draft.metadata = Some(Metadata::from_checked(Cow::Owned(metadata)));
+    }
     Some(draft)
 }
 
@@ -100,20 +104,10 @@ fn meaning(name: &str, value: JsonValue<'_>) -> Option<Meaning> {
 }
 
 fn push_member(json: &mut String, name: &str, value: JsonValue<'_>) {
-    json.push_str(if json.is_empty() { "\"" } else { ",\"" });
+    json.push_str(if json.len() == 1 { "\"" } else { ",\"" });
     json.push_str(name);
     json.push_str("\":");
     json.push_str(value.json());
-}
-
-/// The metadata with these members.
-fn metadata_of(mut members: String) -> Option<Metadata<'static>> {
-    if members.is_empty() {
-        return None;
-    }
-    members.insert(0, '{');
-    members.push('}');
-    Some(Metadata::from_checked(Cow::Owned(members)))
 }
 
 impl<'a> Members<'a> {
@@ -137,7 +131,8 @@ impl<'a> Members<'a> {
     /// The draft without its metadata. Level and message have to be there.
     fn draft(&self, all: &[UsualMember<'_>], clock: Clock<'_>) -> Option<Draft> {
         let message = values::message(self.message.filter(|value| value.kind() == JsonKind::Text)?)?;
-        let message = ansi::removed(&message);
+        // A text without escapes has no escape character either.
+        let message = if matches!(message, Cow::Owned(_)) { ansi::removed(&message) } else { Cow::Borrowed(&*message) };
         let mut draft = Draft { level: Some(level(self.level?)?), ..Draft::default() };
         if let Some(value) = self.time {
             draft.time = Some(time(value, clock)?);

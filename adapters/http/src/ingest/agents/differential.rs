@@ -193,7 +193,7 @@ proptest! {
     fn a_document_is_what_serde_json_takes_for_an_object(text in object_of(value()), damage in damage()) {
         let text = damaged(&text, damage);
         let is_object = text.starts_with('{') && serde_json::from_str::<&RawValue>(&text).is_ok();
-        let entry = document_of(&text, Timestamp::MIN);
+        let entry = document_of(&text, None, Timestamp::MIN);
         prop_assert_eq!(entry.is_some(), is_object);
         // Without a fault, each member is one of the metadata, and the text is the message. U+0000 would be replaced.
         let is_kept = Metadata::parse(&text).is_ok() && !text.contains("\\u0000");

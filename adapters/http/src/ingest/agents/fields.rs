@@ -31,34 +31,36 @@ const SOURCES: [&str; 12] = [
 /// Longest object in which such a name is looked for.
 const SEARCHED_BYTES_MAX: usize = application::ingest::OBJECT_BYTES_MAX;
 
-/// Reads an object that was checked. `members` are those of the object, if they are known; `now` decides the year of a time
-/// without one.
+/// Reads an object that was checked. `members` are those of the object, if it is a usual one ([`usual_members`]); `now`
+/// decides the year of a time without one.
 #[must_use]
 pub fn document(json: JsonValue<'_>, members: Option<&[UsualMember<'_>]>, now: Timestamp) -> AgentEntry<'static> {
     entry_of(json, members, now).unwrap_or_else(|| line(json.json(), now))
 }
 
-/// Reads a text; `None` if it is not a JSON object.
+/// The members of an object, if it is a usual one.
+pub fn usual_members<'a, 'm>(json: &'a str, reader: &'m mut UsualReader<'a>) -> Option<&'m [UsualMember<'a>]> {
+    let (members, bytes) = reader.members(json)?;
+    (bytes == json.len()).then_some(members)
+}
+
+/// Reads a text; `None` if it is not a JSON object. `members` as for [`document`].
 #[must_use]
-pub fn document_of(text: &str, now: Timestamp) -> Option<AgentEntry<'static>> {
+pub fn document_of(text: &str, members: Option<&[UsualMember<'_>]>, now: Timestamp) -> Option<AgentEntry<'static>> {
     // Reading an object checks it, unless it is large.
-    let may_be = text.starts_with('{') && check_nesting(text.as_bytes()).is_ok();
-    if !may_be || (text.len() > SEARCHED_BYTES_MAX && !is_json_text(text)) {
+    let is_checked = || {
+        let may_be = text.starts_with('{') && check_nesting(text.as_bytes()).is_ok();
+        may_be && (text.len() <= SEARCHED_BYTES_MAX || is_json_text(text))
+    };
+    if members.is_none() && !is_checked() {
         return None;
     }
-    entry_of(JsonValue::new(text), None, now)
+    entry_of(JsonValue::new(text), members, now)
 }
 
 fn entry_of(json: JsonValue<'_>, members: Option<&[UsualMember<'_>]>, now: Timestamp) -> Option<AgentEntry<'static>> {
-    let text = json.json();
-    if text.len() > SEARCHED_BYTES_MAX {
-        return object(text, None, now);
-    }
-    let mut reader = UsualReader::default();
-    let members =
-        members.or_else(|| reader.members(text).filter(|(_, bytes)| *bytes == text.len()).map(|usual| usual.0));
-    let mut entry = object(text, members, now)?;
-    if entry.source.is_none() {
+    let mut entry = object(json.json(), members, now)?;
+    if entry.source.is_none() && json.json().len() <= SEARCHED_BYTES_MAX {
         let source = match members {
             Some(members) => source_in(members.iter().map(|(name, value)| (Cow::Borrowed(*name), *value))),
             None => source_in(json.members()),
@@ -118,6 +120,11 @@ mod tests {
 
     fn read(json: &str) -> (AgentEntry<'static>, String) {
         let mut entry = document(JsonValue::new(json), None, Timestamp::MIN);
+        let mut reader = UsualReader::default();
+        if let Some(members) = usual_members(json, &mut reader) {
+            let usual = document(JsonValue::new(json), Some(members), Timestamp::MIN);
+            assert_eq!(format!("{usual:?}"), format!("{entry:?}"), "{json}");
+        }
         let metadata = std::mem::take(&mut entry.metadata).into_json().unwrap_or_default();
         (entry, metadata)
     }
@@ -213,7 +220,12 @@ mod tests {
             (large("}").as_str(), true),
             (large("").as_str(), false),
         ] {
-            assert_eq!(document_of(text, Timestamp::MIN).is_some(), is_document, "{}", &text[..text.len().min(40)]);
+            assert_eq!(
+                document_of(text, None, Timestamp::MIN).is_some(),
+                is_document,
+                "{}",
+                &text[..text.len().min(40)]
+            );
         }
     }
 

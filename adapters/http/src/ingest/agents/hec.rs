@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, line, state};
 use domain::delivery::Guarantee;
-use domain::metadata::{JsonKind, JsonValue, UsualMember};
+use domain::metadata::{JsonKind, JsonValue, UsualMember, UsualReader};
 use poem::http::StatusCode;
 use poem::{Request, Response};
 
 use crate::error::ApiError;
-use crate::ingest::agents::fields::{cut_json, document};
+use crate::ingest::agents::fields::{cut_json, document, usual_members};
 use crate::ingest::agents::json_values::{Item, items, plain};
 use crate::ingest::agents::lines::add_lines;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, Fixed, Parameters, body_text, error_answer};
@@ -42,9 +42,10 @@ impl AgentProtocol for Envelopes {
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         let (body, parameters) = (body_text(body), Parameters::of(request));
         require_durability(request, &parameters, intake);
+        let mut reader = UsualReader::default();
         let envelopes = items(&body, intake, |item, intake| {
             match item {
-                Item::Object(object, members) => add_envelope(object, members, &parameters, intake)?,
+                Item::Object(object, members) => add_envelope((object, members), &mut reader, &parameters, intake)?,
                 Item::Text(text) => {
                     let mut entry = line(text, intake.received_at());
                     entry.fault = Some("envelope_invalid");
@@ -175,9 +176,9 @@ impl Origin {
     }
 }
 
-fn add_envelope(
-    envelope: JsonValue<'_>,
-    members: Option<&[UsualMember<'_>]>,
+fn add_envelope<'a>(
+    (envelope, members): (JsonValue<'a>, Option<&[UsualMember<'a>]>),
+    reader: &mut UsualReader<'a>,
     parameters: &Parameters,
     intake: &mut AgentIntake<'_>,
 ) -> Result<(), AgentStop> {
@@ -188,7 +189,7 @@ fn add_envelope(
     }
     let now = intake.received_at();
     let entry = match event.map(|event| (event.kind(), event)) {
-        Some((JsonKind::Object, event)) => document(event, None, now),
+        Some((JsonKind::Object, event)) => document(event, usual_members(event.json(), reader), now),
         Some((JsonKind::Text, event)) => line(&plain(event), now),
         Some((_, event)) => AgentEntry { message: cut_json(event), ..AgentEntry::default() },
         // No envelope: the object is the event.

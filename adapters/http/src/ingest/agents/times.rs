@@ -94,16 +94,16 @@ fn epoch(number: &str) -> Option<AgentTime> {
     if !plain(fraction) || !plain(whole.trim_start_matches('-')) {
         return exponential(number);
     }
-    let whole: i128 = whole.parse().ok()?;
-    let nanos_of_unit = unit_nanos(whole);
+    let whole: i64 = whole.parse().ok()?;
+    let nanos_of_unit = unit_nanos(whole.into());
     // Digits beyond a nanosecond are cut off.
     let (mut nanos, mut digit_nanos) = (0, nanos_of_unit / 10);
     for digit in fraction.bytes() {
-        nanos += i128::from(digit - b'0') * digit_nanos;
+        nanos += i64::from(digit - b'0') * digit_nanos;
         digit_nanos /= 10;
     }
     let nanos = if number.starts_with('-') { -nanos } else { nanos };
-    AgentTime::from_nanos(whole.checked_mul(nanos_of_unit)? + nanos)
+    AgentTime::from_nanos(i128::from(whole) * i128::from(nanos_of_unit) + i128::from(nanos))
 }
 
 /// A number with an exponent, to the precision of a double.
@@ -113,7 +113,7 @@ fn exponential(number: &str) -> Option<AgentTime> {
     AgentTime::from_nanos((number * unit as f64) as i128)
 }
 
-fn unit_nanos(whole: i128) -> i128 {
+fn unit_nanos(whole: i128) -> i64 {
     match whole.unsigned_abs() {
         0..100_000_000_000 => 1_000_000_000,
         100_000_000_000..100_000_000_000_000 => 1_000_000,

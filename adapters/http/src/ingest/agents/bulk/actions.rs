@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use domain::metadata::{JsonKind, JsonValue};
+use domain::metadata::{JsonKind, JsonValue, UsualMember, UsualReader};
 
 use crate::ingest::agents::json_values::is_json_text;
 use crate::ingest::protocol::DecodeError;
@@ -88,12 +88,14 @@ impl<'a> Lines<'a> {
     /// # Errors
     /// The line is not an action: what the following lines are is not known.
     pub fn action(&mut self) -> Result<Option<Action<'a>>, DecodeError> {
-        let Some(line) = self.line() else { return Ok(None) };
         if let Some((last, action)) = &self.last
-            && *last == line
+            && let Some(behind) = self.rest.strip_prefix(last).and_then(|rest| rest.strip_prefix('\n'))
         {
+            self.rest = behind;
+            self.number += 1;
             return Ok(Some(action.clone()));
         }
+        let Some(line) = self.line() else { return Ok(None) };
         let action = Action::read(line).ok_or_else(|| {
             let number = self.number;
             let detail = format!(
@@ -105,14 +107,26 @@ impl<'a> Lines<'a> {
         Ok(Some(action))
     }
 
-    /// The document behind an action.
+    /// The document behind an action, and its members if it is a usual object on a line of its own.
     ///
     /// # Errors
     /// There is none.
-    pub fn document(&mut self) -> Result<&'a str, DecodeError> {
-        self.line().ok_or_else(|| {
+    pub fn document<'m>(
+        &mut self,
+        reader: &'m mut UsualReader<'a>,
+    ) -> Result<(&'a str, Option<&'m [UsualMember<'a>]>), DecodeError> {
+        if let Some((members, bytes)) = reader.members(self.rest)
+            && let Some((document, behind)) = self.rest.split_at_checked(bytes)
+            && let Some(behind) = behind.strip_prefix('\n')
+        {
+            self.rest = behind;
+            self.number += 1;
+            return Ok((document, Some(members)));
+        }
+        let document = self.line().ok_or_else(|| {
             DecodeError::Malformed(format!("the action on line [{}] has no document behind it", self.number))
-        })
+        })?;
+        Ok((document, None))
     }
 
     fn line(&mut self) -> Option<&'a str> {

@@ -12,7 +12,7 @@ pub mod probes;
 
 use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
 use domain::Uuid;
-use domain::metadata::is_plain;
+use domain::metadata::{UsualMember, UsualReader, is_plain};
 use domain::resend_id::Stream;
 use poem::http::StatusCode;
 use poem::{Request, Response};
@@ -45,16 +45,17 @@ impl AgentProtocol for Bulk {
         let body = body_text(body);
         let index = index_of_path(request.uri().path());
         let mut note = Vec::new();
-        let mut lines = Lines::new(&body);
+        let (mut lines, mut reader) = (Lines::new(&body), UsualReader::default());
         while let Some(action) = lines.action()? {
             let before = note.len();
             match action.kind {
                 Kind::Index | Kind::Create => {
-                    let id = add(&action, index, lines.document()?, intake)?;
+                    let (text, members) = lines.document(&mut reader)?;
+                    let id = add(&action, index, (text, members), intake)?;
                     write_item(&mut note, &action, index, Some(id));
                 }
                 Kind::Update => {
-                    lines.document()?;
+                    lines.document(&mut reader)?;
                     write_item(&mut note, &action, index, None);
                 }
                 Kind::Delete => write_item(&mut note, &action, index, None),
@@ -101,11 +102,16 @@ fn index_of_path(path: &str) -> &str {
 }
 
 /// Takes a document in, and returns the id of its event.
-fn add(action: &Action<'_>, default_index: &str, text: &str, intake: &mut AgentIntake<'_>) -> Result<Uuid, AgentStop> {
+fn add(
+    action: &Action<'_>,
+    default_index: &str,
+    (text, members): (&str, Option<&[UsualMember<'_>]>),
+    intake: &mut AgentIntake<'_>,
+) -> Result<Uuid, AgentStop> {
     let index = cut(action.index.as_deref().unwrap_or(default_index), INDEX_BYTES_MAX);
     let now = intake.received_at();
-    let mut entry =
-        document_of(text, now).unwrap_or_else(|| AgentEntry { fault: Some("document_invalid"), ..line(text, now) });
+    let mut entry = document_of(text, members, now)
+        .unwrap_or_else(|| AgentEntry { fault: Some("document_invalid"), ..line(text, now) });
     if let Some(id) = action.id.as_deref().filter(|id| !id.is_empty()) {
         let named = || Stream::new(&[b"bulk", b"", index.as_bytes()]).named(id.as_bytes());
         entry.event_id = Some(Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).unwrap_or_else(named));
