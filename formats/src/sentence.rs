@@ -3,6 +3,8 @@
 //! Invariant: a draft from here is the one that [`crate::reader::any_draft`] makes. What may be more than a sentence is refused,
 //! and read there.
 
+use domain::metadata::is_plain;
+
 use crate::draft::Draft;
 use crate::joining::shape::Shape;
 use crate::text;
@@ -15,16 +17,12 @@ const BYTES_MAX: usize = 16 * 1024;
 pub fn draft(line: &str, clock: Clock<'_>) -> Option<Draft> {
     let is_sentence = line.len() <= BYTES_MAX
         && begins_with_two_words(line.as_bytes())
-        && !line.bytes().fold(false, |may_be_more, byte| may_be_more | may_be_more_than_text(byte))
+        // Colours begin with a control character, columns are told apart by one, and a request of an access log stands in quotes.
+        && is_plain(line.as_bytes())
         && !line.ends_with(char::is_whitespace)
         && !text::has_form(line, clock)
         && Shape::of(line) == Shape::Other;
     is_sentence.then(|| Draft::of_message(line))
-}
-
-/// Colours begin with such a byte, columns are told apart by one, and a request of an access log stands in quotes.
-fn may_be_more_than_text(byte: u8) -> bool {
-    byte < b' ' || byte == b'"'
 }
 
 /// The level of a line, or its time, stands in front of them.
