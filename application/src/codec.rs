@@ -48,7 +48,7 @@ impl Encoder {
     /// # Errors
     /// Key and value are too large for a record; the batch is unchanged.
     pub fn encode(&self, event: &LogEvent<'_>, records: &mut Records) -> Result<(), RecordTooLarge> {
-        // That of a derived id is in the value: a header for each record would cost more than the rest of it.
+        // The value says that an id was derived: a header for each record would take librdkafka much time.
         let client_id = event.id_origin.is_client() && !event.id_origin.is_derived();
         records.push(event.source.as_bytes(), self.received_at, client_id, |buffer| {
             write_record_value(event, &self.received_at_text, buffer);

@@ -7,8 +7,8 @@
 //!   with more, is not a pack: its record cannot be decoded.
 //! * Unpacking borrows from the value and trusts nothing. It only finds where the elements are; whether an element is JSON
 //!   and an event is checked when it is decoded. It does not recurse.
-//! * Packing keeps the order. A pack has one key, one time of receipt and one origin of ids, so that they apply to all its
-//!   events. A batch that was replayed from a journal has events of several requests: their times keep them apart.
+//! * Packing keeps the order. A pack has one key, one time of receipt, and one answer to whether clients chose the ids, so that they apply to
+//!   all its events. A batch that was replayed from a journal has events of several requests: their times keep them apart.
 
 use std::ops::Range;
 
@@ -176,7 +176,7 @@ pub struct Packs {
 }
 
 impl Packs {
-    /// Packs that are as large as allowed: each has consecutive records of one key, one time and one origin of ids, at most
+    /// Packs that are as large as allowed: each has consecutive records of one key, one time and one `client_id`, at most
     /// [`PACK_EVENTS_MAX`] of them, and at most `bytes_max` bytes of value. A record that is larger is alone.
     #[must_use]
     pub fn of(records: &Records, bytes_max: usize) -> Self {

@@ -19,7 +19,7 @@ pub struct Record<'a> {
     pub value: &'a [u8],
     /// The time of receipt: Kafka's record timestamp.
     pub timestamp: Timestamp,
-    /// Whether the client chose the event's id, so that the event may be repeated.
+    /// Whether the client chose the event's id, so that the event may be repeated. Of a derived id, the value says it.
     pub client_id: bool,
 }
 

@@ -33,7 +33,7 @@ fn begins_with_two_words(line: &[u8]) -> bool {
     behind_word(line, second).is_some_and(|end| line.get(end).is_none_or(|next| *next == b' '))
 }
 
-/// Where the word that begins here ends, if it is one of letters, and no name of a level, a component or a day.
+/// Where the word of letters that begins here ends, if not all of them are capitals and it does not begin as a day or a month does.
 fn behind_word(line: &[u8], from: usize) -> Option<usize> {
     let rest = line.get(from..).unwrap_or_default();
     let length = rest.iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(rest.len());

@@ -15,6 +15,9 @@ const MEMBERS_BYTES_MAX: usize = METADATA_BYTES_MAX;
 /// Up to this many names are compared with all names of another object: more take memory instead.
 const NAMES_COMPARED_MAX: usize = 4;
 
+/// Longest object in which a name is looked for only to be certain.
+const SEARCHED_BYTES_MAX: usize = 1_024;
+
 /// Memory for the first members: most objects need no more.
 const USUAL_BYTES: usize = 256;
 
@@ -91,7 +94,7 @@ impl JsonText {
     }
 }
 
-/// A JSON object under construction. It may turn out to be no metadata; nothing is looked for to find that out.
+/// A JSON object under construction. It may turn out to be no metadata: what is added is not read to find that out.
 #[derive(Clone)]
 pub struct Members {
     json: JsonText,
@@ -147,7 +150,7 @@ impl Members {
 
     /// Adds a member with a text.
     pub fn text(&mut self, name: &str, value: &str) {
-        let is_new = !self.has(name);
+        let is_new = self.lacks(name);
         self.add_text(name, value, is_new);
     }
 
@@ -170,9 +173,9 @@ impl Members {
         self.value(name, |json| json.push(value));
     }
 
-    /// Adds a member whose value is JSON text that metadata can hold, and no array or object.
+    /// Adds a member whose value is JSON text that metadata keeps as it is, and no array or object.
     pub fn scalar(&mut self, name: &str, value: &str) {
-        self.name(name, Certainty::Scalars, !self.has(name));
+        self.name(name, Certainty::Scalars, self.lacks(name));
         self.json.push(value);
     }
 
@@ -188,7 +191,7 @@ impl Members {
         if let Some(others) = others.into_json() {
             // Deeper ones could be too deep here.
             let of_object = if certainty == Certainty::Scalars { Certainty::Metadata } else { Certainty::None };
-            self.name(name, of_object, !self.has(name));
+            self.name(name, of_object, self.lacks(name));
             self.json.push(&others);
             self.json.is_cut |= is_cut;
         }
@@ -228,6 +231,13 @@ impl Members {
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
         self.name_bits & name_bit(name) != 0 && self.may_have(name) && self.names().any(|of| of == name)
+    }
+
+    /// Whether there is no member with this name for certain. Of a large object that is not found out: the work would grow with
+    /// the square of its members.
+    fn lacks(&self, name: &str) -> bool {
+        let is_small = self.as_str().len() <= SEARCHED_BYTES_MAX && self.certainty > Certainty::None;
+        self.name_bits & name_bit(name) == 0 || (is_small && !self.has(name))
     }
 
     /// Without escapes, names stand in the text as they are.
@@ -377,7 +387,19 @@ mod tests {
         assert!(!Members::of_object(r#"{"a":1}"#.to_owned()).is_metadata());
     }
 
-    /// A change of members, and of a copy of them that is known well.
+    #[test]
+    fn many_members_take_linear_time() {
+        let mut members = Members::default();
+        members.text("escaped", "\\");
+        let mut others = members.clone();
+        for number in 0..300_000 {
+            members.text(&number.to_string(), "");
+            others.scalar(&number.to_string(), "1");
+        }
+        assert!(members.is_cut() && others.is_cut() && !members.is_metadata() && !others.is_metadata());
+    }
+
+    /// What is done to members.
     #[derive(Clone, Debug)]
     enum Change {
         Text(String, String),

@@ -240,7 +240,9 @@ fn is_register(line: &str) -> bool {
     // Most lines begin with a longer word.
     let is_name = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let length = line.as_bytes().iter().take(REGISTER_BYTES_MAX + 1).take_while(|byte| is_name(byte)).count();
-    let rest = line.get(length..).filter(|rest| length <= REGISTER_BYTES_MAX && rest.starts_with(char::is_whitespace));
+    let rest = line
+        .get(length..)
+        .filter(|rest| (1..=REGISTER_BYTES_MAX).contains(&length) && rest.starts_with(char::is_whitespace));
     let mut words = rest.unwrap_or_default().split_whitespace();
     words.next().is_some_and(|value| value.starts_with("0x")) && words.next().is_none()
 }

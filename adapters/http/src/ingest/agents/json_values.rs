@@ -118,7 +118,7 @@ fn any_items<'a>(body: &'a str, reader: &mut Reader<'a>, take: Take<'_, 'a>) -> 
 }
 
 /// Hands on the objects of a body that is an array of objects as most programs write them, without white space between them.
-/// `None` says nothing of the body, and some of its objects may have been handed on.
+/// `None` says nothing of the body, and some of its objects may have been handed on. Behind an error, the rest is not read.
 fn usual_array<'a>(
     body: &'a str,
     reader: &mut UsualReader<'a>,
@@ -130,8 +130,10 @@ fn usual_array<'a>(
         let (members, bytes) = reader.members(rest)?;
         let (object, behind) = rest.split_at_checked(bytes)?;
         objects += 1;
-        if let Err(error) = take(Item::Object(JsonValue::new(object), Some(members))) {
-            return Some(Err(error));
+        match take(Item::Object(JsonValue::new(object), Some(members))) {
+            Ok(()) => {}
+            Err(DecodeError::TooLarge(_)) => return None,
+            Err(error) => return Some(Err(error)),
         }
         if let Some(next) = behind.strip_prefix(',') {
             rest = next;

@@ -94,8 +94,9 @@ fn epoch(number: &str) -> Option<AgentTime> {
     if !plain(fraction) || !plain(whole.trim_start_matches('-')) {
         return exponential(number);
     }
-    let whole: i64 = whole.parse().ok()?;
-    let nanos_of_unit = unit_nanos(whole.into());
+    // Nearly all fit into fewer bits, and those are read faster.
+    let whole = whole.parse::<i64>().map(i128::from).or_else(|_| whole.parse::<i128>()).ok()?;
+    let nanos_of_unit = unit_nanos(whole);
     // Digits beyond a nanosecond are cut off.
     let (mut nanos, mut digit_nanos) = (0, nanos_of_unit / 10);
     for digit in fraction.bytes() {
@@ -103,7 +104,7 @@ fn epoch(number: &str) -> Option<AgentTime> {
         digit_nanos /= 10;
     }
     let nanos = if number.starts_with('-') { -nanos } else { nanos };
-    AgentTime::from_nanos(i128::from(whole) * i128::from(nanos_of_unit) + i128::from(nanos))
+    AgentTime::from_nanos(whole.checked_mul(nanos_of_unit.into())? + i128::from(nanos))
 }
 
 /// A number with an exponent, to the precision of a double.

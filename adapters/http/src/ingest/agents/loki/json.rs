@@ -23,7 +23,7 @@ pub fn decode(body: &str, intake: &mut AgentIntake<'_>) -> Result<(), DecodeErro
 }
 
 /// Takes in a push as most agents write it, in one look at each byte; `None` says nothing of it, and some of its lines may have
-/// been added.
+/// been added. If there is no room for a line, the rest is not read, and need not be JSON.
 fn decode_usual(push: &str, intake: &mut AgentIntake<'_>) -> Option<Result<(), DecodeError>> {
     let mut json = JsonReader::new(push);
     let (mut stop, mut seen) = (None, false);
@@ -33,7 +33,11 @@ fn decode_usual(push: &str, intake: &mut AgentIntake<'_>) -> Option<Result<(), D
         json.array(|json| usual_stream(json, intake, &mut stop))
     });
     let read = read.filter(|()| seen).and_then(|()| json.end());
-    stop.map(|stop: AgentStop| Err(stop.into())).or_else(|| read.map(Ok))
+    match stop {
+        Some(AgentStop::TooLarge) => None,
+        Some(stop) => Some(Err(stop.into())),
+        None => read.map(Ok),
+    }
 }
 
 fn usual_stream(json: &mut JsonReader<'_>, intake: &mut AgentIntake<'_>, stop: &mut Option<AgentStop>) -> Option<()> {

@@ -1,7 +1,7 @@
 //! Requests of OTLP in JSON as most libraries write them, read in one look at each byte.
 //!
-//! Invariant: a record from here is the one that [`super::json`] makes of the same text. What is unusual is refused, and read
-//! there: the request, if it is not known to be JSON without that, and otherwise the record.
+//! Invariant: the events from here are those that [`super::json`] makes of the same request. A record or a request that is
+//! unusual is left to it.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,8 @@ use crate::ingest::agents::otlp::json::{self, Resource};
 use crate::ingest::agents::otlp::record::{Record, STACK_TRACE};
 use crate::ingest::protocol::DecodeError;
 
-/// Takes in the records of a request; `None` says nothing of it, and some of its records may have been added.
+/// Takes in the records of a request; `None` says nothing of it, and some of its records may have been added. If there is no room
+/// for a record, the rest is not read, and need not be JSON.
 pub fn decode(request: &str, intake: &mut AgentIntake<'_>) -> Option<Result<(), DecodeError>> {
     let mut json = JsonReader::new(request);
     let mut request = Request { intake, stop: None };
@@ -25,7 +26,11 @@ pub fn decode(request: &str, intake: &mut AgentIntake<'_>) -> Option<Result<(), 
         json.array(|json| request.resource_logs(json))
     });
     let read = read.and_then(|()| json.end());
-    request.stop.map(|stop| Err(stop.into())).or_else(|| read.map(Ok))
+    match request.stop {
+        Some(AgentStop::TooLarge) => None,
+        Some(stop) => Some(Err(stop.into())),
+        None => read.map(Ok),
+    }
 }
 
 /// A request that is taken in.
@@ -185,8 +190,10 @@ fn value(json: &mut JsonReader<'_>, name: &str, members: &mut Members) -> Option
     let value = json.value()?;
     let is_text = value.starts_with('"');
     match kind {
+        // Metadata changes some escapes.
+        b"stringValue" if is_text && value.contains('\\') => members.json(name, value),
         b"stringValue" if is_text => members.scalar(name, value),
-        b"intValue" => members.scalar(name, digits(value).parse::<i64>().is_ok().then(|| digits(value))?),
+        b"intValue" => members.scalar(name, Some(digits(value)).filter(|digits| is_integer(digits))?),
         b"boolValue" | b"doubleValue" if !is_text && !value.starts_with(['{', '[']) => members.scalar(name, value),
         _ => return None,
     }
@@ -196,6 +203,12 @@ fn value(json: &mut JsonReader<'_>, name: &str, members: &mut Members) -> Option
 /// What a number is as text, which may stand in quotes.
 fn digits(json: &str) -> &str {
     json.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(json)
+}
+
+/// Whether a text is a number of 64 bits as JSON writes it.
+fn is_integer(digits: &str) -> bool {
+    let begins_as_one = matches!(digits.strip_prefix('-').unwrap_or(digits).as_bytes(), [b'1'..=b'9', ..]);
+    (begins_as_one || digits == "0") && digits.parse::<i64>().is_ok()
 }
 
 /// Reads a number, or a text that is one.
@@ -219,6 +232,7 @@ fn text<'a>(json: &mut JsonReader<'a>) -> Option<Cow<'a, str>> {
 
 #[cfg(test)]
 mod tests {
+    use domain::metadata::Metadata;
     use proptest::prelude::*;
     use proptest::sample::select;
 
@@ -263,6 +277,11 @@ mod tests {
             "1",
             "\"17\"",
             "\"+5\"",
+            "\"007\"",
+            "\"-0\"",
+            "\"0\"",
+            "\"x\\u0000\"",
+            "1E5",
             "-3",
             "1.5",
             "\"\"",
@@ -302,6 +321,13 @@ mod tests {
             prop_assert!(is_json_text(&text), "{}", text);
             let (read, any) = both(&text);
             prop_assert!(read.as_ref().is_none_or(|read| *read == any), "{}\n{:?}\n{}", text, read, any);
+            for record in [record(&mut JsonReader::new(&text)), Some(json::record(JsonValue::new(&text)))].into_iter().flatten() {
+                let is_metadata = record.attributes.is_metadata();
+                if let Some(json) = record.attributes.into_json().filter(|_| is_metadata) {
+                    let metadata = Metadata::parse(&json);
+                    prop_assert_eq!(metadata.as_ref().map(Metadata::as_json), Ok(json.as_str()));
+                }
+            }
         }
     }
 }
