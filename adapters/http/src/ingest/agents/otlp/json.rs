@@ -12,9 +12,8 @@ use base64::engine::general_purpose::STANDARD;
 use domain::event::{TEXT_BYTES_MAX, from_hex};
 use domain::metadata::{Extents, JsonKind, JsonValue};
 
-use crate::ingest::agents::json_values::{self, plain, shown};
+use crate::ingest::agents::json_values::{plain, shown};
 use crate::ingest::agents::otlp::record::{Origin, Record, SERVICE_NAME, STACK_TRACE};
-use crate::ingest::agents::otlp::usual;
 use crate::ingest::protocol::DecodeError;
 
 /// Deepest nesting of a value that is written out: deeper than metadata may be, so that it is noticed there.
@@ -24,16 +23,7 @@ const VALUE_DEPTH_MAX: u32 = 24;
 type Name = [&'static str; 2];
 
 /// Takes in the records of an `ExportLogsServiceRequest`.
-pub fn decode(body: &str, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
-    if let Some(taken) = usual::decode(body, intake) {
-        return taken;
-    }
-    intake.restart();
-    decode_any(json_values::object(body)?, intake)
-}
-
-/// The same, however unusual the request is.
-fn decode_any(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
+pub fn decode(request: JsonValue<'_>, intake: &mut AgentIntake<'_>) -> Result<(), DecodeError> {
     let extents = Extents::of(request.json());
     let [groups] = members_of(request.members_with(&extents), [["resourceLogs", "resource_logs"]]);
     for resource_logs in of_kind(groups, JsonKind::Array, "resourceLogs")?.elements_with(&extents) {

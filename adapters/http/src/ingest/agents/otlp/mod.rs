@@ -15,6 +15,7 @@ use poem::{Request, Response};
 
 use crate::body::Coding;
 use crate::error::ApiError;
+use crate::ingest::agents::json_values;
 use crate::ingest::agents::protobuf::repeated;
 use crate::ingest::agents::protocol::{AgentAnswer, AgentProtocol, body_text, error_answer, is_json, media_type};
 use crate::ingest::protocol::DecodeError;
@@ -46,7 +47,13 @@ impl AgentProtocol for Otlp {
 
     fn decode(&self, request: &Request, body: &[u8], intake: &mut AgentIntake<'_>) -> Result<Vec<u8>, DecodeError> {
         if is_json(&media_type(request.headers())) {
-            json::decode(&body_text(body), intake)?;
+            let body = body_text(body);
+            if let Some(taken) = usual::decode(&body, intake) {
+                taken?;
+            } else {
+                intake.restart();
+                json::decode(json_values::object(&body)?, intake)?;
+            }
         } else {
             wire::decode(body, intake)?;
         }
