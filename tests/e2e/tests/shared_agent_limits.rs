@@ -5,8 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use e2e::Process;
 use e2e::servers::{OwnServers, Servers};
+use e2e::{Process, wait_until};
 use serde_json::json;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_spillway-under-test");
@@ -30,6 +30,11 @@ async fn two_producers_share_what_the_agents_of_a_client_may_send() {
     let first = Process::start(BINARY, "producer", directory.path(), &variables).await;
     let second = Process::start(BINARY, "producer", directory.path(), &variables).await;
     let producers = [first.http("producer"), second.http("producer")];
+    // Until it is connected to Redis, a producer applies the whole limit by itself.
+    for producer in &producers {
+        let is_up = async || producer.get("/actuator/health").await.json()["components"]["limiter"]["status"] == "UP";
+        wait_until("the limit is shared", is_up).await;
+    }
     let body = vec![json!({"source": "s", "level": "INFO", "message": "m"}); BATCH as usize];
     let body = serde_json::to_string(&body).expect("JSON");
 
