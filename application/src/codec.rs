@@ -183,7 +183,7 @@ fn write_plain(name: &str, text: &[u8], buffer: &mut Vec<u8>) {
 }
 
 /// Appends a text as JSON.
-fn write_text(text: &str, buffer: &mut Vec<u8>) {
+pub fn write_text(text: &str, buffer: &mut Vec<u8>) {
     if !is_plain(text.as_bytes()) && serde_json::to_writer(&mut *buffer, text).is_ok() {
         return;
     }

@@ -103,7 +103,7 @@ pub struct Members {
     certainty: Certainty,
 }
 
-/// What is certain of members.
+/// What is certain about the members.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Certainty {
     /// Nothing.
@@ -233,8 +233,8 @@ impl Members {
         self.name_bits & name_bit(name) != 0 && self.may_have(name) && self.names().any(|of| of == name)
     }
 
-    /// Whether there is no member with this name for certain. Of a large object that is not found out: the work would grow with
-    /// the square of its members.
+    /// Whether it is certain that no member has this name. A large object is not searched: adding many members would take
+    /// quadratic time.
     fn lacks(&self, name: &str) -> bool {
         let is_small = self.as_str().len() <= SEARCHED_BYTES_MAX && self.certainty > Certainty::None;
         self.name_bits & name_bit(name) == 0 || (is_small && !self.has(name))
@@ -304,7 +304,7 @@ impl Members {
         Some(self.json.into_string())
     }
 
-    /// Writes a name. `is_new`: no other member has it for certain.
+    /// Writes a name. `is_new`: it is certain that no other member has it.
     fn name(&mut self, name: &str, of_value: Certainty, is_new: bool) {
         if self.is_empty() {
             self.json.text.reserve(USUAL_BYTES);

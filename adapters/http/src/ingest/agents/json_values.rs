@@ -118,7 +118,8 @@ fn any_items<'a>(body: &'a str, reader: &mut Reader<'a>, take: Take<'_, 'a>) -> 
 }
 
 /// Hands on the objects of a body that is an array of objects as most programs write them, without white space between them.
-/// `None` says nothing of the body, and some of its objects may have been handed on. Behind an error, the rest is not read.
+/// `None` says nothing of the body, and some of its objects may have been handed on. At the first error of `take`, it stops and does not check the
+/// rest of the body.
 fn usual_array<'a>(
     body: &'a str,
     reader: &mut UsualReader<'a>,

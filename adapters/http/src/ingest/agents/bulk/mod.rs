@@ -10,9 +10,10 @@
 mod actions;
 pub mod probes;
 
+use application::codec::write_text;
 use application::ingest::{AgentEntry, AgentIntake, AgentStop, Members, Outcome, RefusalReason, line};
 use domain::Uuid;
-use domain::metadata::{UsualMember, UsualReader, is_plain};
+use domain::metadata::{UsualMember, UsualReader};
 use domain::resend_id::Stream;
 use poem::http::StatusCode;
 use poem::{Request, Response};
@@ -139,21 +140,10 @@ fn write_item(note: &mut Vec<u8>, action: &Action<'_>, default_index: &str, adde
     note.extend_from_slice(b"{\"");
     note.extend_from_slice(action.kind.name().as_bytes());
     note.extend_from_slice(b"\":{\"_index\":");
-    write_string(note, index);
+    write_text(index, note);
     note.extend_from_slice(b",\"_id\":");
-    write_string(note, id);
+    write_text(id, note);
     note.push(b'\n');
-}
-
-fn write_string(json: &mut Vec<u8>, text: &str) {
-    if is_plain(text.as_bytes()) {
-        json.push(b'"');
-        json.extend_from_slice(text.as_bytes());
-        json.push(b'"');
-    } else {
-        // Writing into memory does not fail.
-        let _ = serde_json::to_writer(json, text);
-    }
 }
 
 fn cut(text: &str, bytes_max: usize) -> &str {

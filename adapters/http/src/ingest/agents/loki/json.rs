@@ -23,7 +23,7 @@ pub fn decode(body: &str, intake: &mut AgentIntake<'_>) -> Result<(), DecodeErro
 }
 
 /// Takes in a push as most agents write it, in one look at each byte; `None` says nothing of it, and some of its lines may have
-/// been added. If there is no room for a line, the rest is not read, and need not be JSON.
+/// been added. At the first line without room, it stops and does not check the rest of the body.
 fn decode_usual(push: &str, intake: &mut AgentIntake<'_>) -> Option<Result<(), DecodeError>> {
     let mut json = JsonReader::new(push);
     let (mut stop, mut seen) = (None, false);

@@ -14,8 +14,8 @@ use crate::ingest::agents::otlp::json::{self, Resource};
 use crate::ingest::agents::otlp::record::{Record, STACK_TRACE};
 use crate::ingest::protocol::DecodeError;
 
-/// Takes in the records of a request; `None` says nothing of it, and some of its records may have been added. If there is no room
-/// for a record, the rest is not read, and need not be JSON.
+/// Takes in the records of a request; `None` says nothing of it, and some of its records may have been added. At the first record
+/// without room, it stops and does not check the rest of the body.
 pub fn decode(request: &str, intake: &mut AgentIntake<'_>) -> Option<Result<(), DecodeError>> {
     let mut json = JsonReader::new(request);
     let mut request = Request { intake, stop: None };
