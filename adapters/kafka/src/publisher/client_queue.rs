@@ -28,6 +28,8 @@ pub(super) struct ClientQueue<C: DeliveryContext> {
     queue: PartitionQueue<Batch>,
     /// Receives the records; `None` while it is being replaced.
     client: Option<Arc<BaseProducer<C>>>,
+    /// Receives the reports of the latest client, the last of them after the queue has stopped handing over to it.
+    context: Option<Arc<C>>,
     /// The value of a pack, until the client has copied it.
     buffer: Vec<u8>,
 }
@@ -35,7 +37,8 @@ pub(super) struct ClientQueue<C: DeliveryContext> {
 impl<C: DeliveryContext> ClientQueue<C> {
     /// An empty queue.
     pub(super) fn new(topic: Arc<str>, client: Option<Arc<BaseProducer<C>>>) -> Self {
-        Self { topic, queue: PartitionQueue::default(), client, buffer: Vec::new() }
+        let context = client.as_ref().map(|client| Arc::clone(client.context()));
+        Self { topic, queue: PartitionQueue::default(), client, context, buffer: Vec::new() }
     }
 
     /// Adds a batch, and hands it over if nothing is before it. Behind other batches, the thread that hands those over
@@ -105,13 +108,17 @@ impl<C: DeliveryContext> ClientQueue<C> {
         };
         if !has_it {
             self.client = client.cloned();
+            if let Some(client) = client {
+                self.context = Some(Arc::clone(client.context()));
+            }
             self.queue.restart(client.is_some());
         }
     }
 
-    /// Whether it hands over to the client with this context.
+    /// Whether a report is of the latest client, which all records in flight were handed to. The answers to them often
+    /// come after the queue was stopped: a rejection is a fatal error of the client, which is replaced for it.
     pub(super) fn is_of(&self, context: &C) -> bool {
-        self.client.as_ref().is_some_and(|client| std::ptr::eq(&**client.context(), context))
+        self.context.as_ref().is_some_and(|latest| std::ptr::eq(&raw const **latest, context))
     }
 
     /// Hands over nothing until there is another client.
@@ -119,7 +126,7 @@ impl<C: DeliveryContext> ClientQueue<C> {
         self.client = None;
     }
 
-    /// The final report of a record, or of the pack that begins with it: `delivered` by the present client, or not, and
+    /// The final report of a record, or of the pack that begins with it: `delivered` by the latest client, or not, and
     /// perhaps permanently rejected.
     pub(super) fn report(&mut self, id: RecordId, delivered: bool, refused: Option<String>) {
         let others = self.pack(id).filter(|position| *position != id.position);
@@ -155,7 +162,8 @@ impl<C: DeliveryContext> ClientQueue<C> {
         self.hand_over();
     }
 
-    fn pack(&self, id: RecordId) -> std::ops::Range<usize> {
+    /// The records that were handed over together with this one, which is the first of them.
+    pub(super) fn pack(&self, id: RecordId) -> std::ops::Range<usize> {
         self.queue.content(id.batch).map_or(0..0, |batch| batch.pack(id.position))
     }
 

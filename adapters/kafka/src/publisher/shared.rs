@@ -267,32 +267,26 @@ impl ProducerContext for Deliveries {
         let id = delivery_of(opaque);
         let queue = shared.queue(partition);
         let mut queue = lock(&queue);
-        let current = queue.is_of(self);
+        let is_latest = queue.is_of(self);
+        let is_alone = is_latest && queue.is_alone(id);
         let code = error.and_then(KafkaError::rdkafka_error_code);
         match error {
             None => {
-                queue.report(id, current, None);
+                queue.report(id, is_latest, None);
                 self.note_progress(&shared);
             }
             // The events of a pack have one time, so that all of them are meant.
-            Some(error)
-                if code == Some(RDKafkaErrorCode::InvalidTimestamp)
-                    && queue.is_pack(id)
-                    && queue.is_alone(id)
-                    && current =>
-            {
+            Some(error) if code == Some(RDKafkaErrorCode::InvalidTimestamp) && queue.is_pack(id) && is_alone => {
                 queue.report(id, false, Some(error.to_string()));
                 self.note_progress(&shared);
             }
             // Which of its events is meant is found out in order, so only while nothing behind the pack is in flight.
-            Some(_) if is_refused(code) && queue.is_pack(id) && queue.is_alone(id) && current => {
+            Some(_) if is_refused(code) && queue.is_pack(id) && is_alone => {
                 queue.halve(id);
                 self.note_progress(&shared);
             }
             Some(error)
-                if is_refused(code)
-                    && !queue.is_pack(id)
-                    && (code.is_some_and(is_of_one_record) || queue.is_alone(id)) =>
+                if is_refused(code) && !queue.is_pack(id) && (code.is_some_and(is_of_one_record) || is_alone) =>
             {
                 queue.report(id, false, Some(error.to_string()));
                 self.note_progress(&shared);
@@ -303,7 +297,7 @@ impl ProducerContext for Deliveries {
                 }
                 self.break_off(code, &error.to_string());
                 // Unless another client has already taken over.
-                if current {
+                if is_latest {
                     queue.stop();
                 }
             }

@@ -114,6 +114,23 @@ fn a_pack_is_one_record_of_the_client_and_is_halved_alone_until_the_rejected_eve
 }
 
 #[test]
+fn a_pack_is_halved_when_its_rejection_comes_after_the_queue_was_stopped() {
+    let silent_broker = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let (old, new) = (client(&silent_broker), client(&silent_broker));
+    let mut queue = ClientQueue::new("logs".into(), Some(Arc::clone(&old)));
+    queue.push(packed_batch(4, 10, Some(PACK_BYTES_MAX)));
+    let id = RecordId { batch: 0, position: 0 };
+    // The rejection is a fatal error of the client. The thread that looks for those was faster than the report.
+    queue.switch(None);
+    assert!(queue.is_of(old.context()) && queue.is_alone(id), "the answer means this pack");
+    queue.halve(id);
+    queue.switch(Some(&new));
+    queue.hand_over();
+    assert_eq!((new.in_flight_count(), queue.pack(id)), (1, 0..2), "the new client gets the first half");
+    assert!(!queue.is_of(old.context()) && queue.is_of(new.context()), "an older answer does not mean the half");
+}
+
+#[test]
 fn a_pack_that_the_client_finds_too_large_is_halved() {
     let silent_broker = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let mut config = rdkafka::ClientConfig::new();
