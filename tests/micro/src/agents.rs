@@ -24,16 +24,13 @@ pub fn steps(ingest: &Arc<Ingest>) -> Vec<Step> {
         decoding("envelopes", ingest, "/services/collector", json, events.envelopes()),
     ];
     let (ingest, messages) = (Arc::clone(ingest), events.syslog());
-    steps.push(Step {
-        name: "syslog",
-        run: Box::new(move || {
-            let mut intake = ingest.agent_intake("syslog", None);
-            for message in &messages {
-                let entry = entry(message, intake.received_at());
-                intake.add(entry, None).expect("there is room");
-            }
-        }),
-    });
+    steps.push(Step::of_batch("syslog", move || {
+        let mut intake = ingest.agent_intake("syslog", None);
+        for message in &messages {
+            let entry = entry(message, intake.received_at());
+            intake.add(entry, None).expect("there is room");
+        }
+    }));
     steps
 }
 
@@ -51,7 +48,7 @@ fn decoding(
         assert_eq!(decode_agent_body(path, media_type, &body, &mut intake), Some(true), "{path}");
         assert_eq!(intake.entries(), EVENTS, "{path}");
     };
-    Step { name, run: Box::new(run) }
+    Step::of_batch(name, run)
 }
 
 /// The events, with times of their own in every protocol.

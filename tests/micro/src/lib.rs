@@ -1,12 +1,14 @@
 //! The cost of an event at each step of its way through a process.
 //!
-//! Each [`Step`] runs the product's own code on [`EVENTS`] events of 225 bytes. `cargo bench -p micro` measures times;
+//! Each [`Step`] runs the product's own code on events of 225 bytes, or, where a search is to find them, of 320 bytes with many
+//! numbers and ids. `cargo bench -p micro` measures times;
 //! `scripts/instructions` counts instructions, which do not depend on the load of the machine, and guards against
 //! regressions.
 
 #![expect(clippy::expect_used, reason = "failed measurements panic")]
 
 mod agents;
+mod sealing;
 
 use std::fmt::Write as _;
 use std::io;
@@ -34,13 +36,15 @@ use domain::rollup::{RollupSources, Rollups};
 use domain::timestamp::Timestamp;
 use testkit::{NoTelemetry, clock_at};
 
-/// Events per step.
+/// Events of a batch.
 pub const EVENTS: usize = 100;
 
 /// A step that can be run any number of times.
 pub struct Step {
     /// Its name.
     pub name: &'static str,
+    /// The number of events of a run.
+    pub events: usize,
     /// Runs it once.
     pub run: Box<dyn FnMut()>,
 }
@@ -49,6 +53,13 @@ pub struct Step {
 #[inline(never)]
 pub fn counted(run: &mut dyn FnMut()) {
     run();
+}
+
+impl Step {
+    /// A step with the events of one batch.
+    fn of_batch(name: &'static str, run: impl FnMut() + 'static) -> Self {
+        Self { name, events: EVENTS, run: Box::new(run) }
+    }
 }
 
 /// All steps, in processing order; then the intake of the same events by each protocol of agents.
@@ -69,68 +80,48 @@ pub fn steps() -> Vec<Step> {
     // A segment that is never full, so that only appending is measured.
     let (mut log, _) = SegmentedLog::open(Arc::new(Nowhere), u64::MAX, 0).expect("nothing can fail");
     let mut steps = vec![
-        Step {
-            name: "intake: parse, validate, partition, encode",
-            run: Box::new(move || {
-                let mut intake = ingest.intake(None, None);
-                take_events(body.as_bytes(), &mut intake).expect("events");
-            }),
-        },
-        Step {
-            name: "partition",
-            run: Box::new(move || {
-                for source in &sources {
-                    std::hint::black_box(partitioner.partition(source, Level::Info, partitions));
-                }
-            }),
-        },
-        Step {
-            name: "encode",
-            run: Box::new(move || {
-                let mut records = Records::default();
-                for event in &encoded {
-                    codec::encode(event, &mut records).expect("small");
-                }
-            }),
-        },
-        Step {
-            name: "segment append",
-            run: Box::new(move || {
-                let entries = appended.iter().map(|record| {
-                    (record.timestamp, move |buffer: &mut Vec<u8>| buffer.extend_from_slice(record.value))
-                });
-                log.append(entries).expect("small");
-                log.sync().expect("nothing can fail");
-            }),
-        },
-        Step {
-            name: "decode",
-            run: Box::new(move || {
-                let mut decoder = Decoder::default();
-                for record in records.iter() {
-                    std::hint::black_box(decoder.decode(record).expect("an event"));
-                }
-            }),
-        },
-        Step {
-            name: "COPY encoding",
-            run: Box::new(move || {
-                let mut rows = Rows::default();
-                for (offset, event) in (0..).zip(&decoded) {
-                    rows.push(&group_partition, offset, event);
-                }
-                std::hint::black_box(rows.finish());
-            }),
-        },
-        Step {
-            name: "count for rollups",
-            run: Box::new(move || {
-                let mut rollups = Rollups::of(&rolled_up);
-                rollups.limit_sources(Timestamp::MIN, &mut rollup_sources);
-                std::hint::black_box(rollups.as_slice().len());
-            }),
-        },
+        Step::of_batch("intake: parse, validate, partition, encode", move || {
+            let mut intake = ingest.intake(None, None);
+            take_events(body.as_bytes(), &mut intake).expect("events");
+        }),
+        Step::of_batch("partition", move || {
+            for source in &sources {
+                std::hint::black_box(partitioner.partition(source, Level::Info, partitions));
+            }
+        }),
+        Step::of_batch("encode", move || {
+            let mut records = Records::default();
+            for event in &encoded {
+                codec::encode(event, &mut records).expect("small");
+            }
+        }),
+        Step::of_batch("segment append", move || {
+            let entries = appended
+                .iter()
+                .map(|record| (record.timestamp, move |buffer: &mut Vec<u8>| buffer.extend_from_slice(record.value)));
+            log.append(entries).expect("small");
+            log.sync().expect("nothing can fail");
+        }),
+        Step::of_batch("decode", move || {
+            let mut decoder = Decoder::default();
+            for record in records.iter() {
+                std::hint::black_box(decoder.decode(record).expect("an event"));
+            }
+        }),
+        Step::of_batch("COPY encoding", move || {
+            let mut rows = Rows::default();
+            for (offset, event) in (0..).zip(&decoded) {
+                rows.push(&group_partition, offset, event);
+            }
+            std::hint::black_box(rows.finish());
+        }),
+        Step::of_batch("count for rollups", move || {
+            let mut rollups = Rollups::of(&rolled_up);
+            rollups.limit_sources(Timestamp::MIN, &mut rollup_sources);
+            std::hint::black_box(rollups.as_slice().len());
+        }),
     ];
+    steps.push(sealing::step());
     steps.extend(of_agents);
     steps
 }
