@@ -10,6 +10,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use twox_hash::XxHash3_128;
 use uuid::Uuid;
 
@@ -17,6 +18,8 @@ use uuid::Uuid;
 const NAMESPACE: [u8; 16] = 0x5b1a_9c7e_2f40_5d83_9e6b_1c4d_70a8_36f5_u128.to_be_bytes();
 
 const NANOS_PER_MILLISECOND: u64 = 1_000_000;
+/// Room for so many entries is made at once.
+const USUAL_ENTRIES: usize = 112;
 
 /// Where entries come from: everything that they share and that tells them from others.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +57,9 @@ fn hash(bytes: &[u8]) -> [u8; 16] {
 /// The ids of one request.
 #[derive(Debug, Default)]
 pub struct ResendIds {
-    /// How often each entry came so far. At most one element for each entry of the request.
-    seen: HashMap<[u8; 16], u32>,
+    /// How often each entry came so far. At most one element for each entry of the request. Its seed is random: texts could be
+    /// chosen so that their hashes meet in one place of a table without one.
+    seen: HashMap<u128, u32, RandomState>,
     /// What is hashed: kept for its memory.
     bytes: Vec<u8>,
 }
@@ -77,15 +81,18 @@ impl ResendIds {
         bytes.extend_from_slice(&stream.0);
         bytes.extend_from_slice(&unix_nanos.to_be_bytes());
         text.iter().for_each(|part| add(bytes, part));
-        let mut of_entry = hash(bytes);
+        let mut of_entry = u128::from_be_bytes(hash(bytes));
+        if self.seen.is_empty() {
+            self.seen.reserve(USUAL_ENTRIES);
+        }
         let count = self.seen.entry(of_entry).or_default();
         let earlier = *count;
         *count = count.saturating_add(1);
         if earlier > 0 {
             bytes.extend_from_slice(&earlier.to_be_bytes());
-            of_entry = hash(bytes);
+            of_entry = u128::from_be_bytes(hash(bytes));
         }
-        let of_entry = u128::from_be_bytes(of_entry) & ((1 << 54) - 1);
+        let of_entry = of_entry & ((1 << 54) - 1);
         // Version and variant take the bits 76 to 79 and 62 to 63.
         let time = u128::from(millis) << 80 | u128::from(nanos >> 8) << 64 | u128::from(nanos & 0xff) << 54;
         Some(Uuid::new_v8((time | of_entry).to_be_bytes()))
