@@ -81,9 +81,14 @@ impl Events {
 
     /// A batch of one source, as a JSON array.
     pub fn batch(&mut self, source: &str, events: usize) -> String {
+        self.mixed_batch(&[source], events)
+    }
+
+    /// A batch whose events have these sources in turn, as a JSON array.
+    pub fn mixed_batch(&mut self, sources: &[impl AsRef<str>], events: usize) -> String {
         let mut batch = String::from("[");
-        for n in 0..events {
-            let event = self.event(source);
+        for (n, source) in sources.iter().cycle().take(events).enumerate() {
+            let event = self.event(source.as_ref());
             write!(batch, "{}{event}", if n == 0 { "" } else { "," }).expect("memory");
         }
         batch.push(']');

@@ -10,6 +10,8 @@ mod ingesting;
 mod journaling;
 mod lag;
 mod memory;
+mod one_process;
+mod packing;
 mod peers;
 mod protocols;
 mod searching;
@@ -126,6 +128,35 @@ pub fn all() -> Vec<Scenario> {
             ingesting::gateway,
             "The same through the gateway, which runs on the same two cores."
         ),
+        scenario!(
+            "packed",
+            "Packed records",
+            3,
+            packing::packed,
+            "Batches of 100 events, acknowledged, over 64 connections, whose events have 1, 10 or 100 sources in turn; each with single and \
+             with packed records. A packed record has neighbouring events of one source and one partition, so there is nothing to pack if \
+             each event has a source of its own. *CPU of single*: CPU time per event relative to single records. The latencies at half of \
+             the rate are from an open loop."
+        ),
+        scenario!(
+            "idle",
+            "Processes without load",
+            3,
+            one_process::idle,
+            "Each role on Kafka, Redis and PostgreSQL, and one process on embedded adapters, for three times `BENCH_SECONDS`. *cores*: CPU \
+             time by time."
+        ),
+        Scenario {
+            needs_servers: false,
+            ..scenario!(
+                "ports",
+                "One process, both ports",
+                3,
+                one_process::ports,
+                "Single events, buffered, 256 connections of wrk, to `spillway all` on embedded adapters. *of the producer's port*: CPU time \
+                 per request relative to the first row."
+            )
+        },
         scenario!(
             "secured",
             "Keys and TLS",

@@ -24,9 +24,9 @@ const QUERY_SOURCES: u64 = 1_000;
 /// Number of queries.
 const QUERIES: u64 = 300;
 
-/// Fills the topic with at least this many events; returns how many.
-async fn usage(installation: &Installation<'_>, events: u64) -> u64 {
-    let producer = installation.start("producer", &[]).await;
+/// Fills the topic with at least this many events, in this form of record; returns how many.
+async fn fill(installation: &Installation<'_>, events: u64, form: &str) -> u64 {
+    let producer = installation.start("producer", &[("SPILLWAY_KAFKA__RECORDS", form)]).await;
     let http = producer.http("producer");
     let bodies = Bodies::new(&batch_bodies(BATCH_EVENTS, EVENT_BYTES), "application/json", "");
     let url = format!("{}/api/logs/batch", http.base());
@@ -58,10 +58,34 @@ async fn stored(consumer: &Http) -> f64 {
     e2e::metric(consumer, "spillway_events_stored_total").await
 }
 
-/// Stores a full topic, beside `\copy` of the same rows.
+/// Stores a full topic with each form of record, beside `\copy` of the same rows.
 pub async fn consumer(test_cluster: &TestCluster) -> Vec<Row> {
     let installation = test_cluster.installation(&[]);
-    let events = usage(&installation, ROWS).await as f64;
+    let ours = stored_topic(test_cluster, &installation, "consumer, exactly once", "single").await;
+    let mut store = connect(&test_cluster.postgres_url()).await;
+    let copied = copy(test_cluster, &mut store, &installation.schema()).await;
+    installation.remove().await;
+    let installation = test_cluster.installation(&[]);
+    let packed = stored_topic(test_cluster, &installation, "consumer, exactly once, packed records", "packed").await;
+    installation.remove().await;
+    let mut rows: Vec<Row> = [ours, packed]
+        .into_iter()
+        .map(|row| {
+            let ratio = row.figure("rows/s") / copied;
+            row.with("of \\\\copy", ratio)
+        })
+        .collect();
+    rows.push(Row::new("psql \\\\copy, one connection").with("rows/s", copied));
+    rows
+}
+
+async fn stored_topic(
+    test_cluster: &TestCluster,
+    installation: &Installation<'_>,
+    label: &'static str,
+    form: &str,
+) -> Row {
+    let events = fill(installation, ROWS, form).await as f64;
     let mut store = connect(&test_cluster.postgres_url()).await;
     let consumer = installation.start("consumer", &[]).await;
     let http = consumer.http("consumer");
@@ -72,15 +96,12 @@ pub async fn consumer(test_cluster: &TestCluster) -> Vec<Row> {
     let seconds = began.elapsed().as_secs_f64();
     let rows = rows_of(&mut store, &format!("{}.events", installation.schema())).await as f64;
     assert_eq!(rows.round(), events.round(), "each once");
-    let ours = Row::new("consumer, exactly once")
+    let row = Row::new(label)
         .with("rows/s", (rows - before) / seconds)
         .with("CPU µs/row", cpu.micros_each(rows - before))
         .with("RSS MB", resident_bytes(consumer.pid()) as f64 / 1e6);
     consumer.terminate().await;
-    let copied = copy(test_cluster, &mut store, &installation.schema()).await;
-    let ratio = ours.figure("rows/s") / copied;
-    installation.remove().await;
-    vec![ours.with("of \\\\copy", ratio), Row::new("psql \\\\copy, one connection").with("rows/s", copied)]
+    row
 }
 
 /// Rows per second of `psql \copy` into a table like that of a day.
@@ -118,7 +139,7 @@ async fn psql(test_cluster: &TestCluster, command: &str) {
 pub async fn query(test_cluster: &TestCluster) -> Vec<Row> {
     let installation = test_cluster.installation(&[]);
     // Creates topic and schema.
-    let events = usage(&installation, 1).await as f64;
+    let events = fill(&installation, 1, "single").await as f64;
     let consumer: Process = installation.start("consumer", &[]).await;
     let http = consumer.http("consumer");
     until("all events are stored", async || stored(&http).await >= events).await;

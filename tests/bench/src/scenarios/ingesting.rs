@@ -19,16 +19,16 @@ use crate::test_cluster::{Cpu, Installation, TestCluster, acknowledged};
 use crate::wrk::{self, Bodies, Figures};
 
 const BATCH_CONNECTIONS: usize = 64;
-const SINGLE_CONNECTIONS: usize = 256;
+pub(super) const SINGLE_CONNECTIONS: usize = 256;
 /// Maximum bytes of bodies in flight where bodies are large.
 const BODIES_BYTES_MAX: usize = 20_000_000;
-const SOURCES: usize = 64;
+pub(super) const SOURCES: usize = 64;
 /// Unmeasured time at the beginning, for the JVM, caches and connections.
-const WARM_UP: Duration = Duration::from_secs(2);
+pub(super) const WARM_UP: Duration = Duration::from_secs(2);
 /// Every event waits for its acknowledgement.
-const ACKNOWLEDGED: (&str, &str) = ("SPILLWAY_DELIVERY__INFO", "at-least-once");
+pub(super) const ACKNOWLEDGED: (&str, &str) = ("SPILLWAY_DELIVERY__INFO", "at-least-once");
 /// The usual case: events with a time.
-const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
+pub(super) const TIMESTAMP: &str = "2026-01-01T00:00:00.000Z";
 
 /// Batches, one source each.
 #[must_use]
@@ -39,17 +39,17 @@ pub fn batch_bodies(events: usize, bytes: usize) -> Vec<String> {
     sources(count).iter().map(|source| generator.batch(source, events)).collect()
 }
 
-fn single_bodies() -> Vec<String> {
+pub(super) fn single_bodies() -> Vec<String> {
     let mut generator = Events::new(1, EVENT_BYTES, "INFO", TIMESTAMP);
     sources(SOURCES).iter().map(|source| generator.event(source)).collect()
 }
 
-fn json(bodies: &[impl AsRef<[u8]>]) -> Bodies {
+pub(super) fn json(bodies: &[impl AsRef<[u8]>]) -> Bodies {
     Bodies::new(bodies, "application/json", "")
 }
 
 /// Where bodies are sent, and what they contain.
-struct Target<'p> {
+pub(super) struct Target<'p> {
     producer: &'p Process,
     url: String,
     connections: usize,
@@ -58,14 +58,14 @@ struct Target<'p> {
 }
 
 /// Result of a run.
-struct Run {
+pub(super) struct Run {
     figures: Figures,
-    events_per_second: f64,
-    micros_each: f64,
+    pub events_per_second: f64,
+    pub micros_each: f64,
 }
 
 /// Sends for the configured duration, and waits until everything is acknowledged; that time counts.
-async fn run(test_cluster: &TestCluster, target: &Target<'_>, bodies: &Bodies) -> Run {
+pub(super) async fn run(test_cluster: &TestCluster, target: &Target<'_>, bodies: &Bodies) -> Run {
     let http = target.producer.http("producer");
     let events_of = |figures: &Figures| figures.requests as f64 * target.events as f64;
     let measure = async |duration: Duration| {
@@ -84,7 +84,7 @@ async fn run(test_cluster: &TestCluster, target: &Target<'_>, bodies: &Bodies) -
     measure(test_cluster.duration).await
 }
 
-fn row(label: impl Into<String>, run: &Run) -> Row {
+pub(super) fn row(label: impl Into<String>, run: &Run) -> Row {
     Row::new(label)
         .with("events/s", run.events_per_second)
         .with("CPU µs/event", run.micros_each)
@@ -93,7 +93,7 @@ fn row(label: impl Into<String>, run: &Run) -> Row {
         .with("p99.9 ms", run.figures.p999.as_secs_f64() * 1e3)
 }
 
-fn batch_target(producer: &Process, events: usize) -> Target<'_> {
+pub(super) fn batch_target(producer: &Process, events: usize) -> Target<'_> {
     let url = format!("{}/api/logs/batch", producer.http("producer").base());
     Target { producer, url, connections: BATCH_CONNECTIONS, events }
 }
