@@ -47,7 +47,7 @@ pub const TARGETS: [Target; 33] = [
         "the gateway's port",
         "of the producer's port",
     ),
-    ("an idle producer on Kafka", "≤ 0.005 cores", "idle", "producer", "cores"),
+    ("an idle producer on Kafka", "≤ 5 ms/s of CPU", "idle", "producer", "CPU ms/s"),
     (
         "CPU of packed records relative to single ones, one source in a batch",
         "-",

@@ -143,8 +143,8 @@ pub fn all() -> Vec<Scenario> {
             "Processes without load",
             3,
             one_process::idle,
-            "Each role on Kafka, Redis and PostgreSQL, and one process on embedded adapters, for three times `BENCH_SECONDS`. *cores*: CPU \
-             time by time."
+            "Each role on Kafka, Redis and PostgreSQL, and one process on embedded adapters, for three times `BENCH_SECONDS`. *CPU ms/s*: \
+             thousandths of a core."
         ),
         Scenario {
             needs_servers: false,

@@ -31,7 +31,7 @@ pub async fn idle(test_cluster: &TestCluster) -> Vec<Row> {
     let mut rows = Vec::new();
     for ((label, process), cores) in processes.into_iter().zip(used) {
         process.terminate().await;
-        rows.push(Row::new(label).with("cores", cores));
+        rows.push(Row::new(label).with("CPU ms/s", cores * 1e3));
     }
     installation.remove().await;
     rows
