@@ -6,13 +6,14 @@ mod agent;
 mod consuming;
 mod derived_ids;
 mod end_to_end;
+mod idle;
 mod ingesting;
 mod journaling;
 mod lag;
 mod memory;
-mod one_process;
 mod packing;
 mod peers;
+mod ports;
 mod protocols;
 mod searching;
 mod soak;
@@ -135,14 +136,14 @@ pub fn all() -> Vec<Scenario> {
             packing::packed,
             "Batches of 100 events, acknowledged, over 64 connections, whose events have 1, 10 or 100 sources in turn; each with single and \
              with packed records. A packed record has neighbouring events of one source and one partition, so there is nothing to pack if \
-             each event has a source of its own. *CPU of single*: CPU time per event relative to single records. The latencies at half of \
+             neighbours have different sources. *CPU of single*: CPU time per event relative to single records. The latencies at half of \
              the rate are from an open loop."
         ),
         scenario!(
             "idle",
             "Processes without load",
             3,
-            one_process::idle,
+            idle::idle,
             "Each role on Kafka, Redis and PostgreSQL, and one process on embedded adapters, for three times `BENCH_SECONDS`. *CPU ms/s*: \
              thousandths of a core."
         ),
@@ -152,7 +153,7 @@ pub fn all() -> Vec<Scenario> {
                 "ports",
                 "One process, both ports",
                 3,
-                one_process::ports,
+                ports::ports,
                 "Single events, buffered, 256 connections of wrk, to `spillway all` on embedded adapters. *of the producer's port*: CPU time \
                  per request relative to the first row."
             )

@@ -118,7 +118,7 @@ impl<C: DeliveryContext> ClientQueue<C> {
     /// Whether a report is of the latest client, which all records in flight were handed to. The answers to them often
     /// come after the queue was stopped: a rejection is a fatal error of the client, which is replaced for it.
     pub(super) fn is_of(&self, context: &C) -> bool {
-        self.context.as_ref().is_some_and(|latest| std::ptr::eq(&raw const **latest, context))
+        self.context.as_ref().is_some_and(|latest| std::ptr::eq(Arc::as_ptr(latest), context))
     }
 
     /// Hands over nothing until there is another client.
