@@ -3,8 +3,9 @@
 //! Constraints and invariants:
 //! * The rollups of a minute and a level add up to the number of stored events with both. A store adds to them in the
 //!   transaction that adds the events, and subtracts from them in the one that removes events.
-//! * A rollup does not say when in its minute an event happened. Minutes that are within a range as a whole are read from
-//!   rollups, its edges from events.
+//! * A rollup does not say when in its minute an event happened. All minutes that a range meets are read from rollups; the events of
+//!   its edges, which are in these minutes and outside the range, are read and subtracted. A range that ends now has few behind it,
+//!   however many events arrive in a minute.
 //! * The rollup of a source never counts more events than the store has. Events that it lacks are counted as
 //!   [`OTHER_SOURCES`]. A request that asks for sources is answered from rollups only while none of them counts others.
 
@@ -140,9 +141,9 @@ impl RollupSources {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RollupQuery<'q> {
     query: &'q StatsQuery,
-    /// The first and the last minute that are within the range as a whole, by [`minute_of`].
+    /// The first and the last minute that the range meets, by [`minute_of`].
     pub minutes: RangeInclusive<i64>,
-    /// The parts of the range before and behind these minutes, each shorter than a minute. Their events have to be counted.
+    /// The parts of these minutes before and behind the range, each shorter than a minute. Their events have to be subtracted.
     pub edges: Vec<RangeInclusive<Timestamp>>,
     /// What the filter says besides the range of timestamps: of sources and levels only.
     pub rest: EventFilter,
@@ -152,7 +153,7 @@ pub struct RollupQuery<'q> {
 }
 
 impl StatsQuery {
-    /// How rollups answer this, if they can: its filter has times, sources and levels only, its range has a whole minute, its
+    /// How rollups answer this, if they can: its filter has times, sources and levels only, its range is a minute or longer, its
     /// interval is a multiple of a minute, and it counts by level or source.
     #[must_use]
     pub fn rollups(&self) -> Option<RollupQuery<'_>> {
@@ -165,7 +166,10 @@ impl StatsQuery {
             GroupBy::TraceId | GroupBy::Metadata(_) => return None,
         };
         let range = self.filter.time_range();
-        let minutes = whole_minutes(&range)?;
+        if range.end().unix_micros().saturating_sub(range.start().unix_micros()) < MINUTE_MICROS - 1 {
+            return None;
+        }
+        let minutes = minute_of(*range.start())..=minute_of(*range.end());
         let mut rest = Vec::new();
         without_range(&self.filter, &mut rest);
         let rest = EventFilter::All(rest);
@@ -179,6 +183,15 @@ impl RollupQuery<'_> {
     #[must_use]
     pub fn range(&self) -> RangeInclusive<Timestamp> {
         self.query.filter.time_range()
+    }
+
+    /// The range of timestamps, from the beginning of the first edge to the end of the last one.
+    #[must_use]
+    pub fn range_with_edges(&self) -> RangeInclusive<Timestamp> {
+        let range = self.range();
+        let (from, to) =
+            (self.edges.iter().map(RangeInclusive::start).min(), self.edges.iter().map(RangeInclusive::end).max());
+        *range.start().min(from.unwrap_or(range.start()))..=*range.end().max(to.unwrap_or(range.end()))
     }
 
     /// The length of a bucket, in minutes; at least one.
@@ -203,18 +216,10 @@ impl RollupQuery<'_> {
     }
 }
 
-/// The first and the last minute that are within a range from their first to their last microsecond.
-fn whole_minutes(range: &RangeInclusive<Timestamp>) -> Option<RangeInclusive<i64>> {
-    let (from, to) = (range.start().unix_micros(), range.end().unix_micros());
-    let first = from.div_euclid(MINUTE_MICROS) + i64::from(from.rem_euclid(MINUTE_MICROS) != 0);
-    let last = (to + 1).div_euclid(MINUTE_MICROS) - 1;
-    (first <= last).then_some(first..=last)
-}
-
-/// The parts of a range before and behind its whole minutes.
+/// The parts of the first and the last minute of a range that are outside of it.
 fn edges(range: &RangeInclusive<Timestamp>, minutes: &RangeInclusive<i64>) -> Vec<RangeInclusive<Timestamp>> {
-    let before = (range.start().unix_micros(), minutes.start() * MINUTE_MICROS - 1);
-    let behind = ((minutes.end() + 1) * MINUTE_MICROS, range.end().unix_micros());
+    let before = (minutes.start() * MINUTE_MICROS, range.start().unix_micros() - 1);
+    let behind = (range.end().unix_micros() + 1, (minutes.end() + 1) * MINUTE_MICROS - 1);
     let time = |micros| Timestamp::from_unix_micros(micros).ok();
     let edges = [before, behind].into_iter().filter(|(from, to)| from <= to);
     edges.filter_map(|(from, to)| Some(time(from)?..=time(to)?)).collect()

@@ -104,6 +104,32 @@ impl Counts {
         });
     }
 
+    /// Takes back what `others` counted, of events that these counts have. What was counted as others by one and by itself by the
+    /// other is taken from others.
+    pub fn subtract(&mut self, others: &Self) {
+        for (bucket, others) in &others.buckets {
+            let Some(counts) = self.buckets.get_mut(bucket) else { continue };
+            let mut rest = others.other;
+            for (value, events) in &others.values {
+                let counted = counts.values.get_mut(value);
+                let Some(counted) = counted else {
+                    rest += events;
+                    continue;
+                };
+                rest += events.saturating_sub(*counted);
+                *counted = counted.saturating_sub(*events);
+                if *counted == 0 {
+                    counts.values.remove(value);
+                    self.pairs -= 1;
+                }
+            }
+            counts.other = counts.other.saturating_sub(rest);
+            if counts.values.is_empty() && counts.other == 0 {
+                self.buckets.remove(bucket);
+            }
+        }
+    }
+
     /// Counts events of one value.
     pub fn add_events(&mut self, bucket: Timestamp, value: &str, events: u64) {
         let counts = self.buckets.entry(bucket).or_default();
@@ -141,6 +167,39 @@ mod tests {
         let mut counts = Counts::default();
         counts.add_events(Timestamp::MIN, &"é".repeat(VALUE_BYTES_MAX), 1);
         assert_eq!(counts.buckets[&Timestamp::MIN].values.keys().map(String::len).max(), Some(VALUE_BYTES_MAX));
+    }
+
+    #[test]
+    fn what_was_counted_is_subtracted() {
+        let at = |micros| Timestamp::from_unix_micros(micros).expect("in range");
+        let mut counts = Counts::default();
+        for (bucket, value, events) in [(0, "a", 3), (0, "b", 2), (1, "a", 1), (2, "a", 1)] {
+            counts.add_events(at(bucket), value, events);
+        }
+        let (before, mut outside) = (counts.clone(), Counts::default());
+        counts.subtract(&outside);
+        assert_eq!(counts, before);
+        for (bucket, value, events) in [(0, "a", 1), (0, "b", 2), (1, "a", 1), (3, "a", 1)] {
+            outside.add_events(at(bucket), value, events);
+        }
+        counts.subtract(&outside);
+        let mut expected = Counts::default();
+        expected.add_events(at(0), "a", 2);
+        expected.add_events(at(2), "a", 1);
+        assert_eq!(counts, expected);
+    }
+
+    #[test]
+    fn values_that_were_not_kept_apart_are_subtracted_from_others() {
+        let (mut counts, mut outside) = (Counts::default(), Counts::default());
+        for n in 0..COUNTS_MAX + 5 {
+            counts.add_events(Timestamp::MIN, &n.to_string(), 2);
+        }
+        outside.add_events(Timestamp::MIN, &COUNTS_MAX.to_string(), 2);
+        outside.add_events(Timestamp::MIN, "0", 3);
+        counts.subtract(&outside);
+        let bucket = &counts.buckets[&Timestamp::MIN];
+        assert_eq!((bucket.values.len(), bucket.other, bucket.values.get("0")), (COUNTS_MAX - 1, 7, None));
     }
 
     proptest! {

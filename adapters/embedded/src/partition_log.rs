@@ -3,6 +3,8 @@
 //! Constraints and invariants:
 //! * Batches are written in the order in which they were queued. All batches that arrive during one fdatasync share the
 //!   next (group commit).
+//! * A batch that nobody waits for has no sync of its own: it shares that of the next batch, if one comes within
+//!   [`UNHURRIED`].
 //! * A batch that the operating system has accepted is never given up: if the disk fails, it is kept in memory and
 //!   written again until the disk recovers. A batch that was not accepted is refused once recovery can no longer find any
 //!   part of it.
@@ -17,7 +19,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::backoff::Backoff;
 use tokio::sync::watch;
@@ -29,6 +31,8 @@ use crate::segmented_log::{LogError, LogReader, SegmentedLog};
 pub(crate) const SEGMENT_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// How long the thread waits for a batch before it maintains its log.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long batches that nobody waits for are written without a sync.
+const UNHURRIED: Duration = Duration::from_millis(20);
 /// The most room that a full log waits for, in bytes: a record of the maximum size. A larger batch is refused without
 /// reporting a fault, as long as there is this much room.
 pub(crate) const WAIT_BYTES_MAX: u64 = 1024 * 1024;
@@ -55,6 +59,10 @@ pub(crate) struct Closed;
 pub(crate) trait LogBatch: Send + 'static {
     /// Approximate size on disk, in bytes.
     fn bytes(&self) -> usize;
+    /// Whether somebody waits until it survives a power cut.
+    fn is_awaited(&self) -> bool {
+        true
+    }
     /// Why it must not be written, however much room there is.
     fn precluded(&self) -> Option<Refusal> {
         None
@@ -225,14 +233,19 @@ impl<B: LogBatch, U: Upkeep> Writer<B, U> {
     fn write_group(&mut self, mut waiting: Option<Task<B>>) -> Option<Vec<B>> {
         let mut group_bytes = 0;
         let mut group = Vec::new();
+        let (began, mut is_awaited) = (Instant::now(), false);
         self.upkeep.survey(&self.log);
         while let Some(task) = waiting.take() {
             if let Task::Write(batch) = task {
                 group_bytes += batch.bytes();
+                is_awaited |= batch.is_awaited();
                 group.extend(self.write(batch));
             }
             if group_bytes < GROUP_BYTES_MAX {
                 waiting = self.tasks.try_recv().ok();
+                if waiting.is_none() && !is_awaited && !group.is_empty() {
+                    waiting = self.tasks.recv_timeout(UNHURRIED.saturating_sub(began.elapsed())).ok();
+                }
             }
         }
         (group.is_empty() || self.sync_until_done()).then_some(group)

@@ -13,6 +13,8 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type};
 
+use crate::paths::FrequentPath;
+
 /// The format version that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
 /// Maximum rows of a row group.
@@ -195,7 +197,7 @@ pub(crate) fn arrow_schema(parquet: &SchemaDescriptor) -> Result<arrow_schema::S
 }
 
 /// How the columns are encoded. A page has the rows of a block.
-pub(crate) fn writer_properties(block_rows: usize, paths: &[String]) -> Result<WriterProperties, ParquetError> {
+pub(crate) fn writer_properties(block_rows: usize, paths: &[FrequentPath]) -> Result<WriterProperties, ParquetError> {
     let path = |column: Column| ColumnPath::from(column.name());
     let mut properties = WriterProperties::builder()
         .set_writer_version(WriterVersion::PARQUET_1_0)
@@ -209,9 +211,13 @@ pub(crate) fn writer_properties(block_rows: usize, paths: &[String]) -> Result<W
     for column in [Column::Source, Column::Level, Column::Topic, Column::Partition, Column::Tenant] {
         properties = properties.set_column_dictionary_enabled(path(column), true);
     }
-    for path in paths {
+    for FrequentPath { path, repeats } in paths {
         let column = ColumnPath::new(vec![path_column(path)]);
-        properties = properties.set_column_dictionary_enabled(column, true);
+        properties = if *repeats {
+            properties.set_column_dictionary_enabled(column, true)
+        } else {
+            properties.set_column_encoding(column, Encoding::DELTA_LENGTH_BYTE_ARRAY)
+        };
     }
     for column in [Column::Timestamp, Column::ReceivedAt, Column::Offset, Column::Sequence] {
         properties = properties.set_column_encoding(path(column), Encoding::DELTA_BINARY_PACKED);

@@ -82,7 +82,7 @@ fn begin(sink: Sink, columns: &[String]) -> Result<SerializedFileWriter<Sink>, P
     let paths: Vec<String> =
         columns.iter().skip(Column::ALL.len()).filter_map(|name| path_of_column(name)).map(str::to_owned).collect();
     let schema = parquet_schema(&paths)?.root_schema_ptr();
-    SerializedFileWriter::new(sink, schema, Arc::new(writer_properties(BLOCK_ROWS, &paths)?))
+    SerializedFileWriter::new(sink, schema, Arc::new(writer_properties(BLOCK_ROWS, &[])?))
 }
 
 /// Copies the columns with these names of a row group, and its filters.

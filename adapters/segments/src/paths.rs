@@ -32,8 +32,8 @@ const FREQUENT_ONE_IN: usize = 4;
 /// Values of a name that have at least so many bytes on average, and hardly ever repeat, are ids. A column for them would have
 /// them a second time, at the price of everything else in the row, and no other program groups by them.
 const ID_BYTES_MIN: usize = 12;
-/// One of so many ids may be a repeat.
-const ID_REPEATS_ONE_IN: usize = 8;
+/// Values of which at most one of so many is a repeat are taken for distinct.
+const REPEATS_ONE_IN: usize = 8;
 
 /// Calls `see` with each value that has a place in a column, and its name.
 fn each_value<'j>(object: JsonValue<'j>, path: &mut String, see: &mut dyn FnMut(&str, Cow<'j, str>)) {
@@ -72,14 +72,26 @@ struct Counted {
 }
 
 impl Counted {
+    /// Whether more than one of [`REPEATS_ONE_IN`] is a repeat.
+    fn repeat(&self) -> bool {
+        (self.values - self.distinct.len()) * REPEATS_ONE_IN > self.values
+    }
+
     fn are_ids(&self) -> bool {
-        let repeats = self.values - self.distinct.len();
-        self.bytes >= self.values * ID_BYTES_MIN && repeats * ID_REPEATS_ONE_IN <= self.values
+        self.bytes >= self.values * ID_BYTES_MIN && !self.repeat()
     }
 }
 
+/// A name that gets a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FrequentPath {
+    pub path: String,
+    /// Whether its values are worth a dictionary.
+    pub repeats: bool,
+}
+
 /// The frequent names whose values are not ids, ascending.
-pub(crate) fn frequent(rows: &Rows) -> Vec<String> {
+pub(crate) fn frequent(rows: &Rows) -> Vec<FrequentPath> {
     let mut names: HashMap<String, Counted> = HashMap::new();
     let (mut path, step) = (String::new(), rows.len().div_ceil(SAMPLE_ROWS_MAX).max(1));
     let sample = || (0..rows.len()).step_by(step);
@@ -94,14 +106,14 @@ pub(crate) fn frequent(rows: &Rows) -> Vec<String> {
             }
         });
     }
-    let mut paths: Vec<(usize, String)> = names
+    let mut paths: Vec<(usize, FrequentPath)> = names
         .into_iter()
         .filter(|(_, counted)| counted.values * FREQUENT_ONE_IN >= sample().len() && !counted.are_ids())
-        .map(|(path, counted)| (counted.values, path))
+        .map(|(path, counted)| (counted.values, FrequentPath { repeats: counted.repeat(), path }))
         .collect();
-    paths.sort_by(|(count, path), (other_count, other)| other_count.cmp(count).then_with(|| path.cmp(other)));
-    let mut paths: Vec<String> = paths.into_iter().take(PATH_COLUMNS_MAX).map(|(_, path)| path).collect();
-    paths.sort();
+    paths.sort_by(|(count, one), (other_count, other)| other_count.cmp(count).then_with(|| one.path.cmp(&other.path)));
+    let mut paths: Vec<FrequentPath> = paths.into_iter().take(PATH_COLUMNS_MAX).map(|(_, path)| path).collect();
+    paths.sort_by(|one, other| one.path.cmp(&other.path));
     paths
 }
 

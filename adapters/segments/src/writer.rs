@@ -31,7 +31,7 @@ use crate::fuse::{FilterBuilder, Precision};
 use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
 use crate::key;
 use crate::key_set::KeySet;
-use crate::paths::{PathColumns, frequent};
+use crate::paths::{FrequentPath, PathColumns, frequent};
 use crate::rows::{GroupRows, Row, Rows};
 use crate::sink::Sink;
 use crate::texts::BlockTexts;
@@ -111,11 +111,13 @@ struct Begun {
 }
 
 impl Begun {
-    fn new(sink: Sink, block_rows: usize, paths: Vec<String>) -> Result<Self, ParquetError> {
+    fn new(sink: Sink, block_rows: usize, frequent: Vec<FrequentPath>) -> Result<Self, ParquetError> {
+        let properties = writer_properties(block_rows, &frequent)?;
+        let paths: Vec<String> = frequent.into_iter().map(|frequent| frequent.path).collect();
         let parquet = parquet_schema(&paths)?;
         let schema = arrow_schema(&parquet)?;
         let options = ArrowWriterOptions::new()
-            .with_properties(writer_properties(block_rows, &paths)?)
+            .with_properties(properties)
             .with_skip_arrow_metadata(true)
             .with_parquet_schema(parquet);
         let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options)?;

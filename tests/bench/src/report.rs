@@ -11,7 +11,7 @@ use crate::scenarios::Picture;
 /// The version of a program that is not installed.
 pub const UNKNOWN: &str = "unknown";
 /// Variables that change how much is measured.
-const SETTINGS: [&str; 4] = ["BENCH_ROUNDS", "BENCH_SECONDS", "BENCH_MINUTES", "BENCH_EVENTS"];
+const SETTINGS: [&str; 5] = ["BENCH_ROUNDS", "BENCH_SECONDS", "BENCH_MINUTES", "BENCH_RATE", "BENCH_EVENTS"];
 /// The figure that compares a protocol with the native one.
 const OF_NATIVE: &str = "of the native batch";
 

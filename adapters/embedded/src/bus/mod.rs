@@ -9,6 +9,7 @@
 //!   limits, new batches are refused.
 //! * Retention removes only records that the store has taken: old ones, and those in the way of a limit or of the
 //!   reserve.
+//! * While records keep arriving, chunks of a partition follow each other after [`CHUNK_INTERVAL`], unless a whole one waits.
 //! * One process owns the directory: a second one fails to open the bus.
 
 use std::fs::File;
@@ -26,11 +27,13 @@ use domain::disk::DiskSpace;
 use domain::lag::{Lag, LagTracker};
 use domain::partition::Partition;
 use domain::ports::{
-    AssignmentChange, BusState, Clock, PublishError, Receipt, RecordPublisher, RecordSource, SourceError,
+    AssignmentChange, BusState, CHUNK_RECORDS_MAX, Clock, PublishError, Receipt, RecordPublisher, RecordSource,
+    SourceError,
 };
 use domain::record::{Chunk, Record, RecordBatch};
 use storage::{Directory, Storage};
 use tokio::sync::{Notify, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use self::publication::{Memory, Publication};
 use self::retention::{AllowedBytes, Retention};
@@ -44,6 +47,10 @@ mod records;
 mod retention;
 
 pub use self::records::{read_chunk, write_record};
+
+/// Each append of the store costs a transaction and a sync: fewer, larger ones cost less. The first record after a pause does not
+/// wait.
+const CHUNK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Settings of the bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,6 +92,8 @@ struct PartitionState {
     log: PartitionLog<Publication>,
     /// Next position of the consumer.
     position: AtomicU64,
+    /// When the next chunk may be read, unless a whole one waits.
+    next_chunk: Mutex<Instant>,
     retention: Arc<Retention>,
     lag: Mutex<LagTracker>,
 }
@@ -186,6 +195,7 @@ impl EmbeddedBus {
                 partition,
                 log: PartitionLog::start(format!("log-{partition}"), format!("bus/logs-{partition}"), log, upkeep)?,
                 position: AtomicU64::new(stored),
+                next_chunk: Mutex::new(Instant::now()),
                 retention,
                 lag: Mutex::new(LagTracker::new(stored, stored)),
             }));
@@ -333,6 +343,10 @@ impl RecordSource for EmbeddedBus {
             if readable.wait_for(|readable| *readable > position).await.is_err() {
                 return Err(SourceError::Closed);
             }
+            let due = *lock(&state.next_chunk);
+            let whole = position.saturating_add(CHUNK_RECORDS_MAX as u64);
+            let _ = timeout_at(due, readable.wait_for(|readable| *readable >= whole)).await;
+            let position = state.position.load(Ordering::Acquire);
             let reader = state.log.reader();
             let read = tokio::task::spawn_blocking(move || read_chunk(&mut lock(&reader), position));
             let (chunk, damaged_bytes) = match read.await {
@@ -359,6 +373,7 @@ impl RecordSource for EmbeddedBus {
             let (first, last) = (received(chunk.records.iter().next()), received(chunk.records.iter().next_back()));
             if let (true, Some(first), Some(last)) = (moved, first, last) {
                 lock(&state.lag).read(first, last, chunk.next);
+                *lock(&state.next_chunk) = Instant::now() + CHUNK_INTERVAL;
                 return Ok(chunk);
             }
         }

@@ -36,6 +36,10 @@ impl LogBatch for Publication {
         self.batch.records.bytes()
     }
 
+    fn is_awaited(&self) -> bool {
+        !self.buffered_suffices
+    }
+
     fn append(&self, log: &mut SegmentedLog) -> Result<u64, LogError> {
         let records = self.batch.records.iter();
         log.append(records.map(|record| (record.timestamp, move |buffer: &mut Vec<u8>| write_record(&record, buffer))))

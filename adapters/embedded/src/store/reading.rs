@@ -85,7 +85,9 @@ impl SqliteStore {
     pub(super) async fn counts(&self, query: &StatsQuery) -> Result<Counts, StoreError> {
         let connection = self.counters.acquire().await?;
         let deadline = self.counters.deadline(query.time_max);
-        let (range, query) = (query.filter.time_range(), query.clone());
+        // Edges are beside the range.
+        let range = query.rollups().map_or(query.filter.time_range(), |rollups| rollups.range_with_edges());
+        let query = query.clone();
         let take = move |state: &State| state.between(&range);
         let work = move |snapshot: Snapshot<'_>, chunks| counts_of(snapshot, chunks, &query, deadline);
         self.read(connection, Some(deadline), take, work).await
@@ -179,7 +181,7 @@ fn search_segments(
     Ok(search.page())
 }
 
-/// Counts with rollups for whole minutes, if they have the answer; edges, or everything, are counted from chunks and segments.
+/// Counts with rollups without the events of edges, if they have the answer; otherwise all events of chunks and segments.
 fn counts_of(
     snapshot: Snapshot<'_>,
     hot: Vec<HotChunk>,
@@ -187,17 +189,18 @@ fn counts_of(
     deadline: Instant,
 ) -> Result<Counts, ReadError> {
     let Snapshot { mut chunks, list, files, time_is_up } = snapshot;
-    let mut counted = (Counts::default(), vec![query.clone()]);
-    if let Some(asked) = query.rollups()
-        && let Some(counts) = chunks.wait(async |reader| rollups::counts(reader, deadline, &asked).await)?
-    {
-        let edge = |edge: &RangeInclusive<Timestamp>| {
-            let edge = EventFilter::from(Condition::Time(TimeField::Timestamp, edge.clone()));
-            StatsQuery { filter: edge.and(query.filter.clone()), ..query.clone() }
-        };
-        counted = (counts, asked.edges.iter().map(edge).collect());
+    let (mut rolled_up, mut queries) = (None, vec![query.clone()]);
+    if let Some(asked) = query.rollups() {
+        rolled_up = chunks.wait(async |reader| rollups::counts(reader, deadline, &asked).await)?;
+        if rolled_up.is_some() {
+            let of_edge = |edge: &RangeInclusive<Timestamp>| {
+                let edge = EventFilter::from(Condition::Time(TimeField::Timestamp, edge.clone()));
+                StatsQuery { filter: edge.and(asked.rest.clone()), ..query.clone() }
+            };
+            queries = asked.edges.iter().map(of_edge).collect();
+        }
     }
-    let (mut counts, queries) = counted;
+    let mut counts = Counts::default();
     for query in &queries {
         let range = query.filter.time_range();
         let meets = |from: Timestamp, to: Timestamp| from <= *range.end() && *range.start() <= to;
@@ -213,7 +216,9 @@ fn counts_of(
             count(&[files.open(summary)?], query, &mut counts, time_is_up)?;
         }
     }
-    Ok(counts)
+    let Some(mut rolled_up) = rolled_up else { return Ok(counts) };
+    rolled_up.subtract(&counts);
+    Ok(rolled_up)
 }
 
 /// The page of a tail with ids in a range.

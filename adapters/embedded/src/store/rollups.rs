@@ -125,7 +125,7 @@ pub async fn subtract_segment(writer: &mut SqliteConnection, segment: i64) -> Re
     forget(writer, segment).await
 }
 
-/// The counts of whole minutes; `None` if all must be counted from events. The connection is one of [`super::readers::Readers`], and
+/// The counts of the minutes of a query; `None` if all must be counted from events. The connection is one of [`super::readers::Readers`], and
 /// later statements of its call go straight to their rows.
 pub async fn counts(
     reader: &mut SqliteConnection,
@@ -147,7 +147,7 @@ pub async fn counts(
     Ok(known.then_some(counts))
 }
 
-/// Selects time, level, source and number of events of whole minutes. Without a question about sources, these are added up.
+/// Selects time, level, source and number of events of the minutes of a query. Without a question about sources, these are added up.
 fn counts_statement(query: &RollupQuery<'_>) -> QueryBuilder<Sqlite> {
     let columns = if query.asks_for_sources { "source, events" } else { "'', sum(events)" };
     let mut select = QueryBuilder::new(format!(

@@ -56,20 +56,23 @@ async fn from_rollups(
     query: &RollupQuery<'_>,
     days: &DaysOfRange,
 ) -> Result<Option<Counts>, StoreError> {
-    let (mut counts, mut known) = (Counts::default(), true);
+    let (mut counts, mut of_edges, mut known) = (Counts::default(), Counts::default(), true);
     let take = |row: &PgRow| {
         let at = Timestamp::from_unix_micros(row.try_get(0)?).map_err(decode_error)?;
         let (source, events): (&str, i64) = (row.try_get(2)?, row.try_get(3)?);
         known &= !(query.asks_for_sources && source == OTHER_SOURCES);
-        query.count(&mut counts, at, level(row.try_get(1)?)?, source, events.cast_unsigned());
+        let counts = if events < 0 { &mut of_edges } else { &mut counts };
+        query.count(counts, at, level(row.try_get(1)?)?, source, events.unsigned_abs());
         Ok(())
     };
     each_row(connection, rollups_statement(query, days), take).await?;
+    counts.subtract(&of_edges);
     Ok(known.then_some(counts))
 }
 
-/// Selects time, level, source and number of events, added up by bucket: whole minutes of days with rollups from these, their
-/// edges and all other days from events. Without a question about sources, the source is empty.
+/// Selects time, level, source and number of events, added up by bucket: minutes of days with rollups from these, and all other
+/// days from events. The numbers of edges are negative: their events are in these minutes. Without a question about sources, the source
+/// is empty.
 fn rollups_statement(query: &RollupQuery<'_>, days: &DaysOfRange) -> QueryBuilder<Postgres> {
     let rest = query.rest.candidates();
     let step = query.bucket_minutes();
@@ -90,7 +93,7 @@ fn rollups_statement(query: &RollupQuery<'_>, days: &DaysOfRange) -> QueryBuilde
     // An edge is shorter than a minute, so it is in one bucket.
     for edge in &query.edges {
         select.push(" UNION ALL SELECT ").push_bind(edge.start().unix_micros());
-        select.push(format!(", level, {source}, count(*)"));
+        select.push(format!(", level, {source}, -count(*)"));
         push_events(&mut select, edge, &days.received_on_rolled_up(), &rest);
         select.push(format!(" GROUP BY level{by_source}"));
     }

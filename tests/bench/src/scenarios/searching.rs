@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::event::to_hex;
-use e2e::Http;
+use e2e::{Answer, Http};
 use sqlx::{AssertSqlSafe, Executor};
 use testkit::service_logs::{MISSING_WORD, RARE_WORD, request_id, trace_id};
 use tokio::time::Instant;
@@ -210,7 +210,7 @@ impl Searches {
                 }
                 answer => {
                     answers.failed += 1;
-                    eprintln!("{}: {:?}", search.name, answer.map(|answer| (answer.status, answer.body)));
+                    report_failure(search, answer);
                 }
             }
         }
@@ -231,7 +231,10 @@ impl Searches {
                 }
                 match self.store.queries.try_send("GET", &path, &[], "").await {
                     Some(answer) if answer.status == 200 => answered += 1,
-                    _ => failed += 1,
+                    answer => {
+                        failed += 1;
+                        report_failure(search, answer);
+                    }
                 }
             }
         }
@@ -273,6 +276,11 @@ impl Searches {
         );
         rows
     }
+}
+
+/// Says which search failed, and why: a figure alone does not.
+fn report_failure(search: &Search, answer: Option<Answer>) {
+    eprintln!("{}: {:?}", search.name, answer.map(|answer| (answer.status, answer.body)));
 }
 
 fn with_times(row: Row, answers: Answers, [p50, p99, count]: [&'static str; 3]) -> Row {

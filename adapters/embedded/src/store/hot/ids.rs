@@ -10,6 +10,7 @@ use domain::Uuid;
 use domain::access::TenantId;
 use domain::event::LogEvent;
 use domain::timestamp::Timestamp;
+use foldhash::fast::RandomState;
 
 /// What decides whether an event is a repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl Events {
 /// The ids of some events.
 #[derive(Debug, Default)]
 pub struct Ids {
-    events: HashMap<Uuid, Events>,
+    events: HashMap<Uuid, Events, RandomState>,
     /// Numbers in place of tenants. Tenants are few; they are never removed.
     tenants: HashMap<TenantId, u32>,
 }
