@@ -100,7 +100,7 @@ fn batch(guarantee: Guarantee, records: usize) -> Arc<RecordBatch> {
     let timestamp = clock_at("2024-01-15T10:30:00Z").now();
     let mut batch = Records::default();
     for _ in 0..records {
-        batch.push(b"shop", timestamp, false, |value| value.extend_from_slice(b"{}"));
+        batch.push(b"shop", timestamp, false, |value| value.extend_from_slice(b"{}")).expect("it is small");
     }
     Arc::new(RecordBatch { partition: 0, guarantee, trace_parent: None, records: batch })
 }

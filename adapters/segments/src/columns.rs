@@ -13,8 +13,6 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::{ColumnPath, SchemaDescriptor, Type};
 
-use crate::paths::FrequentPath;
-
 /// The format version that this program writes.
 pub const FORMAT_VERSION: u32 = 1;
 /// Maximum rows of a row group.
@@ -161,6 +159,14 @@ impl ColumnSet {
     pub fn columns(self) -> impl Iterator<Item = Column> {
         Column::ALL.into_iter().filter(move |column| self.contains(*column))
     }
+}
+
+/// A name in metadata that gets a column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FrequentPath {
+    pub path: String,
+    /// Whether its values are worth a dictionary.
+    pub repeats: bool,
 }
 
 /// What the names of columns for names of metadata begin with.

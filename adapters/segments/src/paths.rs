@@ -13,7 +13,7 @@ use arrow_array::ArrayRef;
 use arrow_array::builder::StringBuilder;
 use domain::metadata::{JsonKind, JsonValue};
 
-use crate::columns::Column;
+use crate::columns::{Column, FrequentPath};
 use crate::key;
 use crate::rows::Rows;
 
@@ -80,14 +80,6 @@ impl Counted {
     fn are_ids(&self) -> bool {
         self.bytes >= self.values * ID_BYTES_MIN && !self.repeat()
     }
-}
-
-/// A name that gets a column.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct FrequentPath {
-    pub path: String,
-    /// Whether its values are worth a dictionary.
-    pub repeats: bool,
 }
 
 /// The frequent names whose values are not ids, ascending.

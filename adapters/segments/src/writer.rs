@@ -23,7 +23,7 @@ use parquet::file::writer::SerializedFileWriter;
 use storage::Storage;
 
 use crate::columns::{
-    BLOCK_ROWS, Column, FORMAT_VERSION, GROUP_BYTES_MAX, GROUP_ROWS_MAX, arrow_schema, parquet_schema,
+    BLOCK_ROWS, Column, FORMAT_VERSION, FrequentPath, GROUP_BYTES_MAX, GROUP_ROWS_MAX, arrow_schema, parquet_schema,
     writer_properties,
 };
 use crate::error::{Named, SegmentError};
@@ -31,7 +31,7 @@ use crate::fuse::{FilterBuilder, Precision};
 use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
 use crate::key;
 use crate::key_set::KeySet;
-use crate::paths::{FrequentPath, PathColumns, frequent};
+use crate::paths::{PathColumns, frequent};
 use crate::rows::{GroupRows, Row, Rows};
 use crate::sink::Sink;
 use crate::texts::BlockTexts;
