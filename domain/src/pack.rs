@@ -7,10 +7,14 @@
 //!   with more, is not a pack: its record cannot be decoded.
 //! * Unpacking borrows from the value and trusts nothing. It only finds where the elements are; whether an element is JSON
 //!   and an event is checked when it is decoded. It does not recurse.
-//! * Packing keeps the order. A pack has one key, one time of receipt, and one answer to whether clients chose the ids, so that they apply to
+//! * Packing keeps the order of the records of each key, which is all that is promised. Those of one key are packed together, wherever
+//!   in the batch they are. A pack has one key, one time of receipt, and one answer to whether clients chose the ids, so that they apply to
 //!   all its events. A batch that was replayed from a journal has events of several requests: their times keep them apart.
 
+use std::collections::HashMap;
 use std::ops::Range;
+
+use foldhash::fast::RandomState;
 
 use crate::record::{Record, Records};
 
@@ -165,25 +169,30 @@ fn find_separator(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// How the records of a batch are divided into records of the bus: consecutive ranges, each of which is one pack or one
-/// single record.
+/// In which order the records of a batch are sent, and how they are divided into records of the bus: consecutive ranges of this order,
+/// each of which is one pack or one single record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packs {
-    /// The position at which each pack begins, ascending. The first one is 0, unless there are no records.
+    /// The records in the order in which they are sent, by their position in the batch; empty if these are the same.
+    order: Vec<usize>,
+    /// The position in this order at which each pack begins, ascending. The first one is 0, unless there are no records.
     starts: Vec<usize>,
     /// Number of records.
     records: usize,
 }
 
 impl Packs {
-    /// Packs that are as large as allowed: each has consecutive records of one key, one time and one `client_id`, at most
-    /// [`PACK_EVENTS_MAX`] of them, and at most `bytes_max` bytes of value. A record that is larger is alone.
+    /// Packs that are as large as allowed. Records of one key come together, in their order. Each pack has consecutive ones of one key, one
+    /// time and one `client_id`, at most [`PACK_EVENTS_MAX`] of them, and at most `bytes_max` bytes of value. A record that is larger
+    /// is alone.
     #[must_use]
     pub fn of(records: &Records, bytes_max: usize) -> Self {
+        let this = Self { order: by_key(records), starts: Vec::new(), records: records.len() };
         let mut starts = Vec::new();
         // The first record of the last pack, and what the pack has.
         let mut pack: Option<(Record<'_>, usize, usize)> = None;
-        for (position, record) in records.iter().enumerate() {
+        for position in 0..records.len() {
+            let Some(record) = records.get(this.in_batch(position)) else { break };
             let joined = pack.filter(|(first, events, bytes)| {
                 *events < PACK_EVENTS_MAX
                     && first.client_id == record.client_id
@@ -203,13 +212,19 @@ impl Packs {
                 }
             });
         }
-        Self { starts, records: records.len() }
+        Self { starts, ..this }
     }
 
     /// No packs: each record is one of the bus.
     #[must_use]
     pub fn single(records: usize) -> Self {
-        Self { starts: (0..records).collect(), records }
+        Self { order: Vec::new(), starts: (0..records).collect(), records }
+    }
+
+    /// The position in the batch of the record that is sent at `position`. All other positions are those of sending.
+    #[must_use]
+    pub fn in_batch(&self, position: usize) -> usize {
+        self.order.get(position).copied().unwrap_or(position)
     }
 
     /// The positions of the records in the pack that contains the record at `position`; empty if there is none.
@@ -238,6 +253,34 @@ impl Packs {
         let ends = self.starts.iter().skip(1).copied().chain([self.records]);
         self.starts.iter().copied().zip(ends).map(|(start, end)| start..end)
     }
+}
+
+/// The positions of records such that those of one key come together, keys in the order of their first records; empty if they are so
+/// already.
+fn by_key(records: &Records) -> Vec<usize> {
+    let mut numbers: HashMap<&[u8], usize, RandomState> = HashMap::default();
+    // The number of the key of each record.
+    let mut keys = Vec::with_capacity(records.len());
+    let (mut last, mut are_together) = (None, true);
+    for record in records.iter() {
+        let number = match last.filter(|(key, _)| *key == record.key) {
+            Some((_, number)) => number,
+            None => {
+                let next = numbers.len();
+                let number = *numbers.entry(record.key).or_insert(next);
+                are_together &= number == next;
+                number
+            }
+        };
+        last = Some((record.key, number));
+        keys.push(number);
+    }
+    if are_together {
+        return Vec::new();
+    }
+    let mut order: Vec<usize> = (0..keys.len()).collect();
+    order.sort_by_key(|position| keys.get(*position));
+    order
 }
 
 /// Appends the value of a record of the bus: a pack, or, of one record, its own value.
@@ -339,8 +382,19 @@ mod tests {
         records
     }
 
-    fn values(records: &Records, range: Range<usize>) -> Vec<Record<'_>> {
-        records.iter().skip(range.start).take(range.len()).collect()
+    fn values<'r>(records: &'r Records, packs: &Packs, range: Range<usize>) -> Vec<Record<'r>> {
+        range.filter_map(|position| records.get(packs.in_batch(position))).collect()
+    }
+
+    #[test]
+    fn records_of_one_key_are_packed_together_in_their_order() {
+        let given: Vec<_> =
+            [1, 2, 3, 1, 2, 1].into_iter().zip(0..).map(|(key, n)| (key, true, format!("{{{n}}}"))).collect();
+        let records = records(&given);
+        let packs = Packs::of(&records, PACK_BYTES_MAX);
+        assert_eq!(packs.iter().collect::<Vec<_>>(), [0..3, 3..5, 5..6]);
+        let order: Vec<usize> = (0..6).map(|position| packs.in_batch(position)).collect();
+        assert_eq!(order, [0, 3, 5, 1, 4, 2]);
     }
 
     #[test]
@@ -401,7 +455,7 @@ mod tests {
             for range in packs.iter() {
                 prop_assert!(!range.is_empty());
                 prop_assert!(range.clone().all(|position| packs.containing(position) == range));
-                let pack = values(&records, range.clone());
+                let pack = values(&records, &packs, range.clone());
                 let mut value = Vec::new();
                 write_pack(pack.iter().copied(), &mut value);
                 prop_assert!(pack.iter().all(|record| (record.key, record.client_id) == (pack[0].key, pack[0].client_id)));
@@ -416,7 +470,11 @@ mod tests {
                 prop_assert_eq!(&elements, &general(&value).expect("a pack"));
                 unpacked.extend(elements.into_iter().map(<[u8]>::to_vec));
             }
-            let expected: Vec<Vec<u8>> = given.into_iter().map(|(_, _, value)| value.into_bytes()).collect();
+            // Each key has its records in their order, wherever the others are.
+            let mut expected = given;
+            let first: Vec<u8> = expected.iter().map(|(key, ..)| *key).collect();
+            expected.sort_by_key(|(key, ..)| first.iter().position(|other| other == key));
+            let expected: Vec<Vec<u8>> = expected.into_iter().map(|(_, _, value)| value.into_bytes()).collect();
             prop_assert_eq!(unpacked, expected);
         }
 

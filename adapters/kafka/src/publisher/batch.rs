@@ -80,6 +80,16 @@ impl Batch {
         this
     }
 
+    /// A record by its position in the order of sending, which is that of [`RecordId`].
+    fn record(&self, position: usize) -> Option<Record<'_>> {
+        self.batch.records.get(self.in_batch(position))
+    }
+
+    /// The position in the batch of a record, by its position in the order of sending.
+    fn in_batch(&self, position: usize) -> usize {
+        self.packs.as_ref().map_or(position, |packs| packs.in_batch(position))
+    }
+
     /// The positions of the records that are sent together with this one.
     pub(super) fn pack(&self, position: usize) -> Range<usize> {
         self.packs.as_ref().map_or(position..position + 1, |packs| packs.containing(position))
@@ -98,11 +108,11 @@ impl Batch {
         id: RecordId,
         buffer: &'a mut Vec<u8>,
     ) -> Option<BaseRecord<'a, [u8], [u8], usize>> {
-        let mut record = self.batch.records.get(id.position)?;
+        let mut record = self.record(id.position)?;
         let pack = self.pack(id.position);
         if pack.len() > 1 {
             buffer.clear();
-            write_pack(pack.filter_map(|position| self.batch.records.get(position)), buffer);
+            write_pack(pack.filter_map(|position| self.record(position)), buffer);
             record.value = buffer.as_slice();
         }
         Some(message(topic, self.batch.partition, &record, self.batch.trace_parent, opaque(id)))
@@ -110,7 +120,7 @@ impl Batch {
 
     /// Bytes of a record, or of the pack that begins with it.
     pub(super) fn message_bytes(&self, position: usize) -> usize {
-        let records = self.pack(position).filter_map(|position| self.batch.records.get(position));
+        let records = self.pack(position).filter_map(|position| self.record(position));
         records.map(|record| record.key.len() + record.value.len()).sum()
     }
 
@@ -118,7 +128,7 @@ impl Batch {
     pub(super) fn settle(&mut self, position: usize, refused: Option<String>, is_last: bool) {
         if let Some(reason) = refused {
             tracing::error!(partition = self.batch.partition, reason, "Kafka rejected a record permanently");
-            self.refused.push(RefusedRecord { position, reason });
+            self.refused.push(RefusedRecord { position: self.in_batch(position), reason });
         }
         if is_last {
             self.receipts.settle(std::mem::take(&mut self.refused));

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-/// A record: the number of its batch and its position in it.
+/// A record: the number of its batch, and its position in the order in which the batch is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct RecordId {
     pub(super) batch: u64,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 use domain::delivery::Guarantee;
 use domain::pack::{PACK_BYTES_MAX, Packs};
+use domain::ports::PublishError;
 use domain::record::RecordBatch;
 use rdkafka::ClientContext;
 use rdkafka::error::RDKafkaErrorCode;
@@ -128,6 +129,32 @@ fn a_pack_is_halved_when_its_rejection_comes_after_the_queue_was_stopped() {
     queue.hand_over();
     assert_eq!((new.in_flight_count(), queue.pack(id)), (1, 0..2), "the new client gets the first half");
     assert!(!queue.is_of(old.context()) && queue.is_of(new.context()), "an older answer does not mean the half");
+}
+
+#[test]
+fn a_refused_record_is_named_by_its_place_in_the_batch_whatever_the_order_of_sending() {
+    let mut records = domain::record::Records::default();
+    for key in [b"a", b"b", b"a"] {
+        let push = |buffer: &mut Vec<u8>| buffer.extend_from_slice(b"{}");
+        records.push(key, domain::timestamp::Timestamp::MIN, false, push).expect("small enough");
+    }
+    let packs = Packs::of(&records, PACK_BYTES_MAX);
+    let batch = RecordBatch { partition: 0, guarantee: Guarantee::AtLeastOnce, records, trace_parent: None };
+    let memory = Memory {
+        bytes: AtomicUsize::new(0),
+        bytes_max: usize::MAX,
+        records: AtomicUsize::new(3),
+        freed: Notify::new(),
+    };
+    let (settle, mut settled) = tokio::sync::oneshot::channel();
+    let receipts = Receipts { promised: None, settled: Some(settle) };
+    let mut batch = Batch::new(batch.into(), Some(packs), receipts, memory.into(), 0);
+    assert_eq!((batch.pack(0), batch.pack(2)), (0..2, 2..3), "both of a, then b");
+    batch.settle(0, None, false);
+    batch.settle(1, Some("too old".to_owned()), false);
+    batch.settle(2, None, true);
+    let Ok(Err(PublishError::Refused(refused))) = settled.try_recv() else { panic!("one is refused") };
+    assert_eq!(refused.iter().map(|record| record.position).collect::<Vec<_>>(), [2]);
 }
 
 #[test]
