@@ -120,8 +120,8 @@ async fn a_batch_that_nobody_waits_for_shares_the_sync_of_the_next_one() {
         unhurried.settled.await.expect("it is synced too");
     }
     let syncs = syncs.load(Ordering::Relaxed) - before;
-    // A slow machine may take longer than the wait, but hardly each time.
-    assert!((PAIRS..PAIRS * 3 / 2).contains(&syncs), "{syncs} syncs of {PAIRS} pairs");
+    // Otherwise there are two of each pair. A slow machine may take longer than the wait, but hardly each time.
+    assert!((PAIRS..PAIRS * 9 / 5).contains(&syncs), "{syncs} syncs of {PAIRS} pairs");
 }
 
 #[tokio::test(start_paused = true)]
