@@ -219,12 +219,13 @@ pub async fn a_record_is_returned_exactly(subject: &impl BusSubject) {
     let mut seed = Seed::new(1);
     let all_bytes: Vec<u8> = (0..=u8::MAX).collect();
     let noise: Vec<u8> = (0..RECORD_BYTES_MAX - 255).map(|_| seed.number().to_le_bytes()[3]).collect();
+    // Those of one key together: between keys a bus keeps no order.
     let cases: [(&[u8], &[u8], i64, bool); 8] = [
         (b"shop", b"{}", EPOCH, false),
         (b"shop", b"{}", EPOCH, true),
         (b"", b"value", EPOCH + 1, false),
-        (b"key", b"", EPOCH + 999_999, true),
         (b"", b"", EPOCH, false),
+        (b"key", b"", EPOCH + 999_999, true),
         (&all_bytes[..255], &all_bytes, 0, true),
         (b"\0\xff", b"\0\0\0\0\0\0\0\0", EPOCH + 86_400_000_000 * 365, false),
         (&all_bytes[1..], &noise, EPOCH, true),
