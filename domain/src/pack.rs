@@ -175,16 +175,15 @@ fn find_separator(bytes: &[u8]) -> Option<usize> {
 pub struct Packs {
     /// The records in the order in which they are sent, by their position in the batch; empty if these are the same.
     order: Vec<usize>,
-    /// The position in this order at which each pack begins, ascending. The first one is 0, unless there are no records.
+    /// Where in this order each pack begins, ascending; empty without records.
     starts: Vec<usize>,
     /// Number of records.
     records: usize,
 }
 
 impl Packs {
-    /// Packs that are as large as allowed. Records of one key come together, in their order. Each pack has consecutive ones of one key, one
-    /// time and one `client_id`, at most [`PACK_EVENTS_MAX`] of them, and at most `bytes_max` bytes of value. A record that is larger
-    /// is alone.
+    /// Packs that are as large as allowed. The records of a key keep their order. Each pack has records of one key, one time and one
+    /// `client_id`, at most [`PACK_EVENTS_MAX`], and at most `bytes_max` bytes of value. A larger record is alone.
     #[must_use]
     pub fn of(records: &Records, bytes_max: usize) -> Self {
         let this = Self { order: by_key(records), starts: Vec::new(), records: records.len() };
@@ -255,8 +254,7 @@ impl Packs {
     }
 }
 
-/// The positions of records such that those of one key come together, keys in the order of their first records; empty if they are so
-/// already.
+/// The positions of the records, key by key, in the order of the first record of each key; empty if that is their order.
 fn by_key(records: &Records) -> Vec<usize> {
     let mut numbers: HashMap<&[u8], usize, RandomState> = HashMap::default();
     // The number of the key of each record.
