@@ -46,6 +46,7 @@ struct State {
     failing_syncs: u64,
     failing_file_syncs: u64,
     failed_syncs: u64,
+    file_syncs: u64,
     failing_changes: u64,
     syncs_held: bool,
     /// Number of syncs that may continue while others are held.
@@ -102,6 +103,7 @@ impl SimulatedDisk {
             failing_syncs: 0,
             failing_file_syncs: 0,
             failed_syncs: 0,
+            file_syncs: 0,
             failing_changes: 0,
             syncs_held: false,
             syncs_let_go: 0,
@@ -225,6 +227,12 @@ impl SimulatedDisk {
     #[must_use]
     pub fn failed_syncs(&self) -> u64 {
         self.state().failed_syncs
+    }
+
+    /// How many syncs of files have begun.
+    #[must_use]
+    pub fn file_syncs(&self) -> u64 {
+        self.state().file_syncs
     }
 
     /// Whether further syncs will fail.
@@ -592,6 +600,7 @@ impl StorageFile for OpenFile {
 
     fn sync(&self) -> io::Result<()> {
         let mut state = self.disk.state();
+        state.file_syncs += 1;
         state.syncs_waiting += 1;
         while state.syncs_held && state.syncs_let_go == 0 && state.process == self.process {
             state = self.disk.shared.syncs_go.wait(state).unwrap_or_else(PoisonError::into_inner);
