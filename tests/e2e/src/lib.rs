@@ -271,6 +271,7 @@ pub struct Process {
     child: Child,
     listeners: HashMap<&'static str, Http>,
     log: Arc<Mutex<Vec<String>>>,
+    log_reader: tokio::task::JoinHandle<()>,
 }
 
 impl Process {
@@ -351,14 +352,14 @@ impl Process {
         let log = Arc::new(Mutex::new(Vec::new()));
         let written = Arc::clone(&log);
         let name = format!("{command} {}", child.id().expect("it runs"));
-        tokio::spawn(async move {
+        let log_reader = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 eprintln!("{name}: {line}");
                 output::keep(output::LOGS, line.as_bytes());
                 written.lock().expect("lock").push(line);
             }
         });
-        Self { child, listeners: HashMap::new(), log }
+        Self { child, listeners: HashMap::new(), log, log_reader }
     }
 
     /// A client of one of its roles.
@@ -407,9 +408,11 @@ impl Process {
         self.child.id().expect("it runs")
     }
 
-    /// Kills it like `kill -9`.
-    pub async fn kill(mut self) {
+    /// Kills it like `kill -9`, and returns its whole log.
+    pub async fn kill(mut self) -> Vec<String> {
         self.child.kill().await.expect("it can be killed");
+        self.log_reader.await.expect("its log is read");
+        std::mem::take(&mut self.log.lock().expect("lock"))
     }
 
     /// Sends it a signal, such as `STOP` or `CONT`.
@@ -465,8 +468,8 @@ impl Program {
     }
 
     /// See [`Process::kill`].
-    pub async fn kill(self) {
-        self.process.kill().await;
+    pub async fn kill(self) -> Vec<String> {
+        self.process.kill().await
     }
 
     /// See [`Process::terminate`].

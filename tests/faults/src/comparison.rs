@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use domain::partition::murmur2;
 
-use crate::ledger::{ClientAccount, Lane, Ledger, Outcome, SOURCES, place};
+use crate::ledger::{ClientAccount, Lane, Ledger, Outcome, SOURCES, number, place};
 
 /// A row of the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,6 +101,8 @@ pub struct Comparison {
     pub strangers: u64,
     /// Answer times of requests with lost buffered events, since the start of the load.
     pub lost_buffered_answered: Vec<Duration>,
+    /// Number of an event that is lost, and when it was sent, since the start of the load: a trace for who looks for the cause.
+    pub lost_example: Option<(u64, Duration)>,
 }
 
 impl Comparison {
@@ -270,8 +272,11 @@ fn count_lost(client: &ClientAccount, events: &[Event], comparison: &mut Compari
     for request in &client.requests {
         let Outcome::Accepted { acknowledged, journaled, buffered, .. } = &request.outcome else { continue };
         let of_request = &events[request.first as usize..(request.first + request.events) as usize];
-        let accepted = of_request.iter().filter(|event| event.has(ACCEPTED));
-        let missing = accepted.filter(|event| !event.has(STORED)).count() as u64;
+        let is_lost = |event: &Event| event.has(ACCEPTED) && !event.has(STORED);
+        let missing = of_request.iter().filter(|event| is_lost(event)).count() as u64;
+        if let Some(at) = (0..).zip(of_request).find_map(|(at, event)| is_lost(event).then_some(at)) {
+            comparison.lost_example = Some((number(client.client, request.first + at), request.sent));
+        }
         let counts = &mut comparison.lanes[usize::from(request.lane != Lane::Priority)];
         counts.acknowledged += u64::from(*acknowledged);
         counts.journaled += u64::from(*journaled);
@@ -288,7 +293,7 @@ fn count_lost(client: &ClientAccount, events: &[Event], comparison: &mut Compari
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::{Request, number};
+    use crate::ledger::Request;
 
     const SOURCE_NAMES: [&str; 4] = ["a", "b", "c", "d"];
 

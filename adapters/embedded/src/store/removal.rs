@@ -31,7 +31,7 @@ impl SqliteStore {
         let (sealed, removed, version) = self
             .writer
             .write(async |writer| {
-                let sealed = self.remove_segments(writer, oldest).await?;
+                let (sealed, _) = self.remove_segments(writer, oldest).await?;
                 let (events, version) = self.remove_events(writer, oldest).await?;
                 let letters = remove_letters(writer, oldest).await.map_err(store_error)?;
                 Ok((sealed, events + letters, version))
@@ -52,14 +52,23 @@ impl SqliteStore {
 
     /// Removes segments beyond the maximum of bytes.
     pub(super) async fn remove_beyond_bytes_max(&self) -> Result<(), StoreError> {
-        let removed = self.writer.write(async |writer| self.remove_segments(writer, Timestamp::MIN).await).await?;
+        let (events, received_until) =
+            self.writer.write(async |writer| self.remove_segments(writer, Timestamp::MIN).await).await?;
         self.segments.want_sweep();
-        tracing::info!(events = removed, "removed the oldest events: sealed segments have more than STORE__BYTES_MAX");
+        tracing::info!(
+            events,
+            %received_until,
+            "removed the oldest events: sealed segments have more than STORE__BYTES_MAX"
+        );
         Ok(())
     }
 
-    /// Takes segments off the list. Returns how many events they have.
-    async fn remove_segments(&self, writer: &mut SqliteConnection, oldest: Timestamp) -> Result<u64, StoreError> {
+    /// Takes segments off the list. Returns how many events they have, and their last receipt.
+    async fn remove_segments(
+        &self,
+        writer: &mut SqliteConnection,
+        oldest: Timestamp,
+    ) -> Result<(u64, Timestamp), StoreError> {
         let list = self.segments.list(&mut *writer).await?;
         let mut file_bytes = list.file_bytes();
         let (mut numbers, mut events, mut last) = (Vec::new(), 0, Timestamp::MIN);
@@ -75,7 +84,7 @@ impl SqliteStore {
             numbers.push(listed.number);
         }
         if numbers.is_empty() {
-            return Ok(0);
+            return Ok((0, last));
         }
         for number in &numbers {
             rollups::subtract_segment(&mut *writer, *number).await.map_err(store_error)?;
@@ -84,7 +93,7 @@ impl SqliteStore {
         // An event that is gone makes no other a repeat. Events that are left are found in their segments.
         remove_claims(&mut *writer, last.unix_micros().saturating_add(1)).await?;
         segment_list::next_generation(writer).await?;
-        Ok(events)
+        Ok((events, last))
     }
 
     /// Removes events from some chunks. Returns how many, and the version of the chunks after that.

@@ -161,6 +161,9 @@ pub fn hold_to_promises(report: &mut Report) {
     ] {
         report.expect(count == 0, format!("{what}: {count}"));
     }
+    if let Some((number, sent)) = report.comparison.lost_example {
+        report.note(format!("event {number} is lost; it was sent {sent:.3?} after the start of the load"));
+    }
 }
 
 /// All rows of the load, read through the API.

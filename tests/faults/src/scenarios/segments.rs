@@ -58,13 +58,17 @@ async fn killed(test_cluster: &TestCluster, removes: bool) -> Report {
     for kill in 1..=kills {
         let wanted = newest + FILES_PER_LIFE;
         wait_until("files of segments are written", async || place.newest_file() >= wanted).await;
-        steps.push(Steps::of(&program));
-        program.kill().await;
+        let log = program.kill().await;
         generations.fetch_add(1, Ordering::AcqRel);
         newest = place.newest_file();
         let listed = place.listed().await;
         unfinished += u64::from(listed.iter().all(|segment| segment.name != file_name(newest)));
-        removed_until = listed.first().map_or(removed_until, |oldest| oldest.received_to);
+        steps.push(Steps::of(&log));
+        if removes {
+            // It may have been killed before it logged that it removed the oldest.
+            let oldest = listed.first().map(|oldest| oldest.received_to);
+            removed_until = removals(&log).chain(oldest).fold(removed_until, i64::max);
+        }
         if removes && bytes_max == 0 {
             bytes_max = listed.iter().map(|segment| place.bytes(&segment.name)).sum();
         }
@@ -72,7 +76,8 @@ async fn killed(test_cluster: &TestCluster, removes: bool) -> Report {
         program = place.start(if kill == kills { 0 } else { bytes_max }).await;
     }
     let mut report = Report::default();
-    let is_merged = async || Steps::of(&program).merged + steps.iter().map(|steps| steps.merged).sum::<usize>() > 0;
+    let is_merged =
+        async || Steps::of(&program.log()).merged + steps.iter().map(|steps| steps.merged).sum::<usize>() > 0;
     report.expect(removes || holds_within(DEADLINE, is_merged).await, "segments are merged");
     go_on(&running, Duration::from_secs(2)).await;
     let mut ledger = running.stop().await;
@@ -80,13 +85,14 @@ async fn killed(test_cluster: &TestCluster, removes: bool) -> Report {
     report.expect(holds_within(DEADLINE, lag).await, "everything is stored");
 
     let mut rows = rows(&program.consumer).await;
-    steps.push(Steps::of(&program));
+    steps.push(Steps::of(&program.log()));
     report.expect(program.terminate().await == Some(0), "it exits 0");
     let (is_whole, verified) = place.segments("verify").await;
     report.expect(is_whole, format!("all segments are whole: {verified}"));
     if removes {
-        let until = u64::try_from(removed_until - began_micros).unwrap_or(0);
-        leave_open(&mut ledger, Duration::from_micros(until));
+        let until = Duration::from_micros(u64::try_from(removed_until - began_micros).unwrap_or(0));
+        leave_open(&mut ledger, until);
+        report.note(format!("removed is what was received until {until:.3?} after the start of the load"));
     }
     report.comparison = compare(&ledger, &mut rows, comparison::Ordering::OneProducer);
     (report.calls, report.calls_accepted, report.calls_503) =
@@ -133,11 +139,21 @@ struct Steps {
 }
 
 impl Steps {
-    fn of(program: &Program) -> Self {
-        let log = program.log();
+    fn of(log: &[String]) -> Self {
         let said = |text: &str| log.iter().filter(|line| line.contains(text)).count();
         Self { sealed: said(SEALED), merged: said(MERGED), removed: said(REMOVED) }
     }
+}
+
+/// Last receipts of what was removed, in microseconds since 1970. A segment that was removed may have a later one than a segment
+/// that is sealed after that: after a kill, partitions are not read evenly.
+fn removals(log: &[String]) -> impl Iterator<Item = i64> {
+    let until =
+        log.iter().filter_map(|line| line.contains(REMOVED).then(|| line.split_once("received_until=")).flatten());
+    until.map(|(_, until)| {
+        let until = until.split(' ').next().unwrap_or(until);
+        Timestamp::parse(until).expect("a time").unix_micros()
+    })
 }
 
 /// A segment of the list.

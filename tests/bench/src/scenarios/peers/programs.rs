@@ -250,7 +250,7 @@ impl Running {
     /// Kills it like `kill -9`.
     pub async fn kill(self) {
         match self {
-            Self::Spillway(process) => process.kill().await,
+            Self::Spillway(process) => drop(process.kill().await),
             Self::Peer { mut child, .. } => child.kill().await.expect("it can be killed"),
         }
     }
