@@ -5,8 +5,9 @@ const BLOCK_BYTES: usize = 16;
 const HALF_BLOCK_BYTES: usize = 8;
 
 /// Whether every byte keeps a rule.
+#[must_use]
 #[inline]
-pub(crate) fn every(text: &[u8], rule: impl Fn(u8) -> bool + Copy) -> bool {
+pub fn every(text: &[u8], rule: impl Fn(u8) -> bool + Copy) -> bool {
     // The last bytes are looked at as a block that overlaps the one before, and not one by one.
     if let Some(last) = text.last_chunk::<BLOCK_BYTES>() {
         let (blocks, _) = text.as_chunks();

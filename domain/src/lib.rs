@@ -13,7 +13,7 @@ pub mod admission;
 pub mod alert;
 pub mod allowance;
 pub mod backoff;
-mod bytes;
+pub mod bytes;
 pub mod dead_letter;
 pub mod delivery;
 pub mod disk;

@@ -201,6 +201,8 @@ pub(crate) fn columns_of(filter: &EventFilter) -> ColumnSet {
 pub(crate) struct Stage {
     pub filter: EventFilter,
     pub columns: ColumnSet,
+    /// Names of metadata that must equal a literal, whatever else must hold.
+    pub equalities: Vec<(String, Literal)>,
 }
 
 impl Stage {
@@ -227,7 +229,18 @@ pub(crate) fn stages(filter: &EventFilter) -> Vec<Stage> {
         parts.into_iter().partition(|part| columns_of(part).is_within(small));
     let stage = |parts: Vec<&EventFilter>| {
         let columns = parts.iter().map(|part| columns_of(part)).fold(ColumnSet::default(), ColumnSet::and);
-        (!parts.is_empty()).then(|| Stage { filter: EventFilter::All(parts.into_iter().cloned().collect()), columns })
+        let equalities = parts.iter().filter_map(|part| match part {
+            EventFilter::Condition(Condition::Metadata { name, test: ValueTest::Equals(literal) }) => {
+                Some((name.clone(), literal.clone()))
+            }
+            _ => None,
+        });
+        let equalities = equalities.collect();
+        (!parts.is_empty()).then(|| Stage {
+            filter: EventFilter::All(parts.into_iter().cloned().collect()),
+            columns,
+            equalities,
+        })
     };
     [first, second].into_iter().filter_map(stage).collect()
 }

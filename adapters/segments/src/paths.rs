@@ -1,7 +1,8 @@
-//! Frequent names of metadata as columns of their own, for other programs.
+//! Frequent names of metadata as columns of their own: for other programs, and so that searches read less.
 //!
 //! Constraints and invariants:
-//! * Searches do not read these columns: `metadata` has everything, and the rule looks at it.
+//! * `metadata` has everything, and the rule looks at it. A text in a column is that of the only value of its name, unless the
+//!   name has a dot: no object has one name twice.
 //! * At most [`PATH_COLUMNS_MAX`], chosen from some rows of the first row group of a segment; memory for names is bounded.
 //! * A value is in its column if objects alone lead to it. Values in arrays, null and long texts are in `metadata` only.
 

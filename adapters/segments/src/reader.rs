@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::{RecordBatch, StringArray};
 use bytes::{Buf, Bytes};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -22,7 +23,7 @@ use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 use storage::{Storage, StorageFile};
 
-use crate::columns::{Column, ColumnSet, FORMAT_VERSION};
+use crate::columns::{Column, ColumnSet, FORMAT_VERSION, path_of_column};
 use crate::error::{Named, SegmentError};
 use crate::fuse::Filter;
 use crate::index::{Group, Index, Region, SegmentSummary};
@@ -113,11 +114,18 @@ impl Segment {
         &self.summary
     }
 
-    /// The columns for names of metadata, which other programs read.
+    /// The columns for names of metadata.
     #[must_use]
     pub fn path_columns(&self) -> Vec<&str> {
         let columns = self.parquet.parquet_schema().columns().iter().map(|column| column.name());
         columns.skip(Column::ALL.len()).collect()
+    }
+
+    /// The number of the column for a name of metadata. `None` also for a name with a dot, which may lead to two values of an event.
+    fn path_column(&self, name: &str) -> Option<usize> {
+        let columns = self.parquet.parquet_schema().columns().iter();
+        let mut paths = columns.map(|column| path_of_column(column.name()));
+        paths.position(|path| path == Some(name)).filter(|_| !name.contains('.'))
     }
 
     pub(crate) fn groups(&self) -> &[Group] {
@@ -239,7 +247,6 @@ pub(crate) struct GroupReader<'s> {
     segment: &'s Segment,
     number: usize,
     group: &'s Group,
-    loaded: ColumnSet,
     chunks: Parts,
 }
 
@@ -248,7 +255,7 @@ impl<'s> GroupReader<'s> {
     pub fn new(segment: &'s Segment, number: usize) -> Option<Self> {
         let group = segment.index.groups.get(number)?;
         let chunks = Parts { length: segment.summary.file_bytes, parts: BTreeMap::new() };
-        Some(Self { segment, number, group, loaded: ColumnSet::default(), chunks })
+        Some(Self { segment, number, group, chunks })
     }
 
     pub fn segment(&self) -> &'s Segment {
@@ -274,24 +281,42 @@ impl<'s> GroupReader<'s> {
     /// # Errors
     /// [`SegmentError::Io`] or [`SegmentError::Damaged`].
     pub fn read(&mut self, columns: ColumnSet, ranges: Vec<Range<usize>>) -> Result<Rows, SegmentError> {
+        Ok(Rows::new(&self.read_places(columns.columns().map(Column::index).collect(), ranges)?))
+    }
+
+    /// The texts of a name of metadata in these rows, if it has a column and leads to one value at most. A row without a text may
+    /// have a value in its metadata.
+    ///
+    /// # Errors
+    /// As of [`Self::read`].
+    pub fn read_path(&mut self, name: &str, ranges: Vec<Range<usize>>) -> Result<Option<StringArray>, SegmentError> {
+        let Some(place) = self.segment.path_column(name) else { return Ok(None) };
+        let batch = self.read_places(vec![place], ranges)?;
+        let texts = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
+        texts.cloned().map(Some).ok_or_else(|| self.segment.named().damaged("a column does not have texts"))
+    }
+
+    /// The columns at some places, which ascend.
+    fn read_places(&mut self, places: Vec<usize>, ranges: Vec<Range<usize>>) -> Result<RecordBatch, SegmentError> {
         let rows: usize = ranges.iter().map(Range::len).sum();
-        for column in columns.columns().filter(|column| !self.loaded.contains(*column)) {
-            let region = self.group.columns.get(column.index()).copied();
+        for place in &places {
+            let region = self.group.columns.get(*place).copied();
             let region = region.ok_or_else(|| self.segment.named().damaged("a column is missing"))?;
-            self.chunks.parts.insert(region.offset, self.segment.read(region)?);
+            if !self.chunks.parts.contains_key(&region.offset) {
+                self.chunks.parts.insert(region.offset, self.segment.read(region)?);
+            }
         }
-        self.loaded = self.loaded.and(columns);
-        let batch = self.decode(columns, ranges, rows).map_err(|error| self.segment.named().damaged(error))?;
+        let batch = self.decode(places, ranges, rows).map_err(|error| self.segment.named().damaged(error))?;
         if batch.num_rows() != rows {
             return Err(self.segment.named().damaged("a row group has fewer rows than its index says"));
         }
-        Ok(Rows::new(&batch))
+        Ok(batch)
     }
 
-    fn decode(&self, columns: ColumnSet, ranges: Vec<Range<usize>>, rows: usize) -> Result<RecordBatch, ParquetError> {
+    fn decode(&self, places: Vec<usize>, ranges: Vec<Range<usize>>, rows: usize) -> Result<RecordBatch, ParquetError> {
         let builder =
             ParquetRecordBatchReaderBuilder::new_with_metadata(self.chunks.clone(), self.segment.parquet.clone());
-        let mask = ProjectionMask::roots(builder.parquet_schema(), columns.columns().map(Column::index));
+        let mask = ProjectionMask::roots(builder.parquet_schema(), places);
         let selection = RowSelection::from_consecutive_ranges(ranges.into_iter(), self.group.rows());
         let mut batches = builder
             .with_row_groups(vec![self.number])

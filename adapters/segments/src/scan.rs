@@ -2,13 +2,15 @@
 //!
 //! Constraints and invariants:
 //! * A group or block is left out only if its [`Need`] is impossible; [`EventFilter::matches`] decides of each row.
-//! * Columns of the filter are read first, the small ones before the texts, and each only in the rows that are left.
+//! * Columns of the filter are read first, the small ones before the texts, and each only in the rows that are left. A column for
+//!   a name of metadata leaves out the rows whose text cannot equal what is looked for.
 //! * Time is an argument: [`TimeIsUp`].
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::StringArray;
 use bytes::Bytes;
 use domain::filter::EventFilter;
 
@@ -200,8 +202,26 @@ impl<'f, 's> Found<'f, 's> {
         Ok(())
     }
 
+    /// The texts of a name of metadata, as [`GroupReader::read_path`] has them.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn read_path(&mut self, name: &str) -> Result<Option<StringArray>, SegmentError> {
+        self.reader.read_path(name, ranges(&self.numbers))
+    }
+
     /// Keeps the rows that match a stage.
     fn keep_matching(&mut self, stage: &Stage) -> Result<(), SegmentError> {
+        for (name, literal) in &stage.equalities {
+            if let Some(texts) = self.read_path(name)? {
+                let may_match = |(_, text): &(usize, Option<&str>)| text.is_none_or(|text| literal.may_equal(text));
+                let places: Vec<usize> = texts.iter().enumerate().filter(may_match).map(|(at, _)| at).collect();
+                self.keep(&places)?;
+            }
+            if self.numbers.is_empty() {
+                return Ok(());
+            }
+        }
         self.read(stage.columns)?;
         let mut places = Vec::new();
         for at in 0..self.read.len() {

@@ -12,7 +12,7 @@ use crate::error::SegmentError;
 use crate::needs::Need;
 use crate::parallel::{each_block, lock};
 use crate::reader::Segment;
-use crate::scan::{Plan, TimeIsUp};
+use crate::scan::{Found, Plan, TimeIsUp};
 
 /// Adds the matching events of segments to counts.
 ///
@@ -35,6 +35,11 @@ pub fn count(
     let counts = Mutex::new(counts);
     each_block(segments, &plan, &units, time_is_up, |scan, unit| {
         if let Some(mut found) = scan.matching(unit)? {
+            if let GroupBy::Metadata(name) = &query.by
+                && !count_by_column(&mut found, name, query, &counts)?
+            {
+                return Ok(ControlFlow::Continue(()));
+            }
             found.read(columns)?;
             let mut counts = lock(&counts);
             for at in 0..found.rows().len() {
@@ -43,4 +48,30 @@ pub fn count(
         }
         Ok(ControlFlow::Continue(()))
     })
+}
+
+/// Counts the rows whose value of a name is in the column for that name, and keeps the others. Returns whether there are any.
+fn count_by_column(
+    found: &mut Found<'_, '_>,
+    name: &str,
+    query: &StatsQuery,
+    counts: &Mutex<&mut Counts>,
+) -> Result<bool, SegmentError> {
+    let Some(texts) = found.read_path(name)? else { return Ok(true) };
+    found.read(ColumnSet::of(&[Column::Timestamp]))?;
+    let mut others = Vec::new();
+    {
+        let mut counts = lock(counts);
+        for (at, text) in texts.iter().enumerate() {
+            match text {
+                Some(text) => {
+                    let timestamp = found.rows().timestamp(at).ok_or_else(|| found.not_an_event())?;
+                    counts.add_events(query.bucket_of(timestamp), text, 1);
+                }
+                None => others.push(at),
+            }
+        }
+    }
+    found.keep(&others)?;
+    Ok(!others.is_empty())
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use domain::Uuid;
+use domain::bytes::every;
 use domain::event::{EventDraft, EventError, IdOrigin, LogEvent, SOURCE_BYTES_MAX, TEXT_BYTES_MAX};
 use domain::event_input::{IdInput, LevelInput};
 use domain::level::Level;
@@ -80,12 +81,13 @@ impl<'a> AgentEntry<'a> {
         }
     }
 
-    /// The event. Calls `other_id` only if the entry has no id.
+    /// The event, of a source that [`source`] made. Calls `other_id` only if the entry has no id.
     ///
     /// # Errors
     /// Never: every rule is met before it is checked. The type says so to the caller that has to handle it.
     pub(super) fn into_event(
         mut self,
+        source: Cow<'a, str>,
         protocol: &str,
         received_at: Timestamp,
         other_id: impl FnOnce() -> (Uuid, IdOrigin),
@@ -115,7 +117,7 @@ impl<'a> AgentEntry<'a> {
             message = Cow::Borrowed(NO_MESSAGE);
         }
         let draft = EventDraft {
-            source: Some(source(self.source)),
+            source: Some(source),
             level: Some(LevelInput::Parsed(level)),
             message: Some(message),
             timestamp: None,
@@ -228,7 +230,7 @@ pub(super) fn source(given: Option<Cow<'_, str>>) -> Cow<'_, str> {
     // Before anything else: all entries of a request may share a text that is as long as its body.
     cut(&mut source, SOURCE_BYTES_MAX);
     // Nearly all are.
-    if source.bytes().all(|byte| byte.is_ascii_graphic()) && !source.is_empty() {
+    if every(source.as_bytes(), |byte| byte.is_ascii_graphic()) && !source.is_empty() {
         return source;
     }
     if source.trim().is_empty() {
@@ -270,9 +272,10 @@ mod tests {
     use super::*;
     use crate::codec;
 
-    fn kept(entry: AgentEntry<'_>) -> (LogEvent<'_>, bool) {
+    fn kept(mut entry: AgentEntry<'_>) -> (LogEvent<'_>, bool) {
         let id = || (Uuid::from_u128(7), IdOrigin::Generated);
-        let kept = entry.into_event("loki", Timestamp::MIN, id).expect("every entry is kept");
+        let source = source(entry.source.take());
+        let kept = entry.into_event(source, "loki", Timestamp::MIN, id).expect("every entry is kept");
         (kept.event, kept.as_text)
     }
 

@@ -60,6 +60,20 @@ impl JsonText {
 
     /// The same. Says whether it has no escapes.
     fn push_string(&mut self, text: &str) -> bool {
+        let quoted_bytes = text.len() + 2;
+        if self.text.len() + quoted_bytes <= self.bytes_max && is_plain(text.as_bytes()) {
+            self.text.reserve(quoted_bytes);
+            self.text.push('"');
+            self.text.push_str(text);
+            self.text.push('"');
+            return true;
+        }
+        self.push_escaped(text)
+    }
+
+    /// The same for a text that has escapes or may not fit.
+    #[inline(never)]
+    fn push_escaped(&mut self, text: &str) -> bool {
         let room = self.bytes_max.saturating_sub(self.text.len());
         // An escape is never shorter than what it stands for, so that the rest would be cut anyway.
         let fits = text.get(..text.floor_char_boundary(room)).unwrap_or_default();

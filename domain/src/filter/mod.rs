@@ -334,6 +334,12 @@ impl Literal {
         }
     }
 
+    /// Whether a text, number or truth value may equal it, given as text. Which of them it was is not known.
+    #[must_use]
+    pub fn may_equal(&self, text: &str) -> bool {
+        self.pattern.matches(text) || (!self.text_only && self.equals_number(text))
+    }
+
     fn equals(&self, value: JsonValue<'_>) -> bool {
         let same_text = || self.pattern.matches(&value.plain());
         match value.kind() {

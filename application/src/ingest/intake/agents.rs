@@ -154,7 +154,6 @@ impl AgentIntake<'_> {
             let own_id = entry.event_id.filter(|id| !id.is_nil());
             return Ok(own_id.unwrap_or_else(|| ingest.ids.new_id(received_at)));
         }
-        entry.source = Some(source);
         let mut is_derived = false;
         if let Some(Identity { stream, unix_nanos }) =
             identity.filter(|_| entry.event_id.is_none() && ingest.derives_ids)
@@ -164,7 +163,7 @@ impl AgentIntake<'_> {
             is_derived = entry.event_id.is_some();
         }
         let other_id = || (ingest.ids.new_id(received_at), IdOrigin::Generated);
-        let kept = entry.into_event(self.protocol, received_at, other_id);
+        let kept = entry.into_event(source, self.protocol, received_at, other_id);
         let kept = kept.map_err(|error| AgentStop::NoRoom(error.into()))?;
         self.as_text += usize::from(kept.as_text);
         let mut event = kept.event;

@@ -32,6 +32,20 @@ impl<'a> Fields<'a> {
         Self(message)
     }
 
+    /// The last field: of a field that is not repeated, and of alternatives, it is the one that counts.
+    ///
+    /// # Errors
+    /// [`NotProtobuf`].
+    pub fn last_field(mut self) -> Result<Option<(u32, Value<'a>)>, NotProtobuf> {
+        let mut last = None;
+        while !self.0.is_empty() {
+            last = Some(self.field().ok_or(NotProtobuf)?);
+        }
+        Ok(last)
+    }
+
+    // Always, so that a caller's `match` reads the field where it stands in the body: the fields of an event are many and short.
+    #[inline(always)]
     fn field(&mut self) -> Option<(u32, Value<'a>)> {
         let key = self.varint()?;
         let number = u32::try_from(key >> 3).ok().filter(|number| *number > 0)?;
@@ -51,7 +65,20 @@ impl<'a> Fields<'a> {
         Some((number, value))
     }
 
+    #[inline]
     fn varint(&mut self) -> Option<u64> {
+        // Nearly all keys and lengths.
+        if let Some((byte, rest)) = self.0.split_first()
+            && *byte < 0x80
+        {
+            self.0 = rest;
+            return Some(u64::from(*byte));
+        }
+        self.long_varint()
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self) -> Option<u64> {
         let mut number = 0;
         for shift in (0..64).step_by(7) {
             let (byte, rest) = self.0.split_first()?;
@@ -64,6 +91,7 @@ impl<'a> Fields<'a> {
         None
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (array, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
@@ -74,6 +102,7 @@ impl<'a> Fields<'a> {
 impl<'a> Iterator for Fields<'a> {
     type Item = Result<(u32, Value<'a>), NotProtobuf>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.0.is_empty() {
             return None;

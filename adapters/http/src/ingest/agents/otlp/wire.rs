@@ -119,7 +119,7 @@ fn member(members: &mut Members, key: &str, value: Option<&[u8]>) -> Result<(), 
     if members.is_cut() {
         return Ok(());
     }
-    match value.map(|any| Fields::new(any).last().transpose()).transpose()?.flatten() {
+    match value.map(|any| Fields::new(any).last_field()).transpose()?.flatten() {
         Some((1, Value::Bytes(text))) => members.text(key, &text_of(text)),
         Some((3, Value::Varint(int))) => members.scalar(key, &int.cast_signed().to_string()),
         _ => {
@@ -133,7 +133,7 @@ fn member(members: &mut Members, key: &str, value: Option<&[u8]>) -> Result<(), 
 
 /// The text of an `AnyValue` that is one.
 fn text(any: &[u8]) -> Result<Option<Cow<'_, str>>, NotProtobuf> {
-    match Fields::new(any).last().transpose()? {
+    match Fields::new(any).last_field()? {
         Some((1, Value::Bytes(text))) => Ok(Some(text_of(text))),
         _ => Ok(None),
     }
@@ -161,7 +161,7 @@ fn write_optional(any: Option<&[u8]>, json: &mut JsonText, depth: u32) -> Result
 /// Writes an `AnyValue` as JSON. Of several values the last one counts, as for any field that is not repeated.
 fn write(any: &[u8], json: &mut JsonText, depth: u32) -> Result<(), NotProtobuf> {
     let nested = depth + 1;
-    match Fields::new(any).last().transpose()? {
+    match Fields::new(any).last_field()? {
         Some((1, Value::Bytes(text))) => json.push_text(&text_of(text)),
         Some((2, Value::Varint(bool))) => json.push(if bool == 0 { "false" } else { "true" }),
         Some((3, Value::Varint(int))) => json.push(&int.cast_signed().to_string()),

@@ -2,6 +2,8 @@
 
 #![cfg(test)]
 
+mod paths;
+
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -469,23 +471,4 @@ fn equal_timestamps_continue_in_other_blocks() {
         }
         assert_eq!(seen.len(), events.len());
     }
-}
-
-/// Names of metadata for other programs: the frequent ones have columns, whatever characters they have, but not ids.
-#[test]
-fn frequent_names_of_metadata_have_columns() {
-    let files = Files::new();
-    let mut events: Vec<StoredEvent> = (0..40).map(|n| plain(n, format!("event {n}"))).collect();
-    for (n, stored) in events.iter_mut().enumerate() {
-        let rare = if n % 8 == 0 { ",\"rare\":1" } else { "" };
-        let ids = format!("\"request\":\"{:012x}\",\"host\":\"node-{:012}\"", n * 7_919, n % 5);
-        let json = format!("{{\"user\":{{\"id\":{n}}},\"a (b).c\":\"x\",\"tags\":[1],\"none\":null,{ids}{rare}}}");
-        stored.event.metadata = Some(Metadata::parse(&json).expect("JSON").into_owned());
-    }
-    let summary = files.write("segment", &events, SMALL);
-    verify(files.storage.as_ref(), &summary).expect("it is whole");
-    let segment = files.open(&summary);
-    assert_eq!(segment.path_columns(), ["metadata.a (b).c", "metadata.host", "metadata.user.id"]);
-    let query = LogQuery::newest(EventFilter::default(), 40);
-    assert_eq!(search(&[segment], &query, NEVER).expect("it is read"), reference(&events, &query));
 }
