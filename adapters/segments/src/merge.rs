@@ -17,6 +17,7 @@ use storage::Storage;
 use crate::columns::{BLOCK_ROWS, Column, parquet_schema, path_of_column, writer_properties};
 use crate::error::{Named, SegmentError};
 use crate::index::{Group, Region, SegmentSummary};
+use crate::paths::ExactColumns;
 use crate::reader::Segment;
 use crate::scan::TimeIsUp;
 use crate::sink::Sink;
@@ -67,7 +68,9 @@ pub fn merge(
         let written = writer.flush().and_then(|()| writer.inner_mut().write_pending());
         written.map_err(|error| named.io(error))?;
     }
-    complete(storage, name, writer, groups, totals).map(Some)
+    let paths = columns.iter().skip(Column::ALL.len());
+    let exact = ExactColumns::of(paths.map(|name| segments.iter().all(|segment| segment.is_exact(name))));
+    complete(storage, name, writer, groups, &exact, totals).map(Some)
 }
 
 /// The names of the columns that all segments have, in their order.

@@ -1,8 +1,10 @@
 //! Frequent names of metadata as columns of their own: for other programs, and so that searches read less.
 //!
 //! Constraints and invariants:
-//! * `metadata` has everything, and the rule looks at it. A text in a column is that of the only value of its name, unless the
-//!   name has a dot: no object has one name twice.
+//! * `metadata` has everything, and the rule looks at it. In an exact column, each text is that of the only value that the rule finds
+//!   by this name ([`domain::filter::any_value`]), so that nobody has to look at the metadata of a row with a text.
+//! * A column is exact if its name has no dot, because no object has one name twice. The values of `a.b` are those of the member
+//!   `a.b` if there is one. Without one, they are where objects lead to, if no name of the event has a dot.
 //! * At most [`PATH_COLUMNS_MAX`], chosen from some rows of the first row group of a segment; memory for names is bounded.
 //! * A value is in its column if objects alone lead to it. Values in arrays, null and long texts are in `metadata` only.
 
@@ -17,6 +19,7 @@ use domain::metadata::{JsonKind, JsonValue};
 use crate::columns::{Column, FrequentPath};
 use crate::key;
 use crate::rows::Rows;
+use crate::texts::Named;
 
 /// Maximum columns of a segment for names of metadata.
 pub const PATH_COLUMNS_MAX: usize = 16;
@@ -110,42 +113,152 @@ pub(crate) fn frequent(rows: &Rows) -> Vec<FrequentPath> {
     paths
 }
 
+/// Whether a column is exact, of each column.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ExactColumns(Vec<bool>);
+
+impl ExactColumns {
+    pub fn of(exact: impl IntoIterator<Item = bool>) -> Self {
+        Self(exact.into_iter().collect())
+    }
+
+    /// Whether the column with this number is.
+    pub fn contains(&self, column: usize) -> bool {
+        self.0.get(column).copied().unwrap_or_default()
+    }
+
+    fn clear(&mut self, column: usize) {
+        if let Some(exact) = self.0.get_mut(column) {
+            *exact = false;
+        }
+    }
+
+    /// The text in the footer: a character for each column.
+    pub fn text(&self) -> String {
+        self.0.iter().map(|exact| if *exact { '1' } else { '0' }).collect()
+    }
+
+    /// That of a text.
+    pub fn parse(text: &str) -> Self {
+        Self::of(text.bytes().map(|byte| byte == b'1'))
+    }
+}
+
+/// What a row has in a column.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Cell {
+    #[default]
+    Nothing,
+    /// The value of a member of this name.
+    Member,
+    /// A value to which several names lead.
+    Nested,
+}
+
 /// Collects the columns of some names.
 pub(crate) struct PathColumns<'p> {
     /// They ascend.
     paths: &'p [String],
+    exact: &'p mut ExactColumns,
     builders: Vec<StringBuilder>,
-    /// Whether the row has a value so far.
-    has_value: Vec<bool>,
+    /// What the row has so far.
+    row: Vec<Cell>,
 }
 
 impl<'p> PathColumns<'p> {
-    pub fn new(paths: &'p [String]) -> Self {
+    /// Clears `exact` of columns that get a text which is not.
+    pub fn new(paths: &'p [String], exact: &'p mut ExactColumns) -> Self {
         let builders = paths.iter().map(|_| StringBuilder::new()).collect();
-        Self { paths, builders, has_value: vec![false; paths.len()] }
+        Self { paths, exact, builders, row: vec![Cell::Nothing; paths.len()] }
     }
 
     /// Adds a value of a row, if its name has a column. Of two values with one name in a row, the first is there.
-    pub fn add(&mut self, path: &str, value: &str) {
-        let Ok(place) = self.paths.binary_search_by(|known| known.as_str().cmp(path)) else { return };
-        if let Some((has_value, builder)) = self.has_value.get_mut(place).zip(self.builders.get_mut(place))
-            && !*has_value
-            && value.len() <= VALUE_BYTES_MAX
-        {
-            *has_value = true;
-            builder.append_value(value);
+    pub fn add(&mut self, named: &Named<'_, '_>) {
+        let Ok(place) = self.paths.binary_search_by(|known| known.as_str().cmp(named.name)) else { return };
+        let Some((cell, builder)) = self.row.get_mut(place).zip(self.builders.get_mut(place)) else { return };
+        if *cell != Cell::Nothing {
+            self.exact.clear(place);
+        } else if named.value.len() <= VALUE_BYTES_MAX {
+            *cell = if named.is_one { Cell::Member } else { Cell::Nested };
+            builder.append_value(&named.value);
         }
     }
 
-    pub fn end_row(&mut self) {
-        for (builder, has_value) in self.builders.iter_mut().zip(&mut self.has_value) {
-            if !std::mem::take(has_value) {
-                builder.append_null();
+    /// Ends a row of which a name has a dot, or none.
+    pub fn end_row(&mut self, has_dot: bool) {
+        for (place, (builder, cell)) in self.builders.iter_mut().zip(&mut self.row).enumerate() {
+            match std::mem::take(cell) {
+                Cell::Nothing => builder.append_null(),
+                Cell::Nested if has_dot => self.exact.clear(place),
+                Cell::Nested | Cell::Member => {}
             }
         }
     }
 
     pub fn finish(self) -> impl Iterator<Item = ArrayRef> {
         self.builders.into_iter().map(|mut builder| Arc::new(builder.finish()) as ArrayRef)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use arrow_array::cast::AsArray;
+    use contracts::search::events_and_filters;
+    use domain::filter::any_value;
+
+    use super::*;
+    use crate::texts::BlockTexts;
+
+    /// The columns of one row for all names in it: of each the text, and whether it is exact.
+    fn columns_of(json: &str) -> Vec<(String, Option<String>, bool)> {
+        let (mut texts, mut names) = (BlockTexts::new(), BTreeSet::new());
+        texts.add_metadata(json, |named| names.extend([named.name.to_owned()]));
+        let paths: Vec<String> = names.into_iter().collect();
+        let mut exact = ExactColumns::of(paths.iter().map(|_| true));
+        let mut columns = PathColumns::new(&paths, &mut exact);
+        let has_dot = texts.add_metadata(json, |named| columns.add(&named));
+        columns.end_row(has_dot);
+        let columns: Vec<ArrayRef> = columns.finish().collect();
+        let text = |column: &ArrayRef| column.as_string::<i32>().iter().next().flatten().map(str::to_owned);
+        assert_eq!(ExactColumns::parse(&exact.text()), exact);
+        let columns = paths.into_iter().zip(&columns).enumerate();
+        columns.map(|(place, (path, column))| (path, text(column), exact.contains(place))).collect()
+    }
+
+    #[test]
+    fn a_text_of_an_exact_column_is_the_only_value_of_its_name() {
+        let (mut with_text, mut inexact) = (0, 0);
+        for event in events_and_filters(1, 4_000, 0).0 {
+            let Some(metadata) = event.metadata else { continue };
+            for (path, text, is_exact) in columns_of(metadata.as_json()) {
+                inexact += usize::from(!is_exact);
+                let Some(text) = text.filter(|_| is_exact) else { continue };
+                let mut values = Vec::new();
+                any_value(JsonValue::new(metadata.as_json()), &path, &mut |value| {
+                    values.push(value.plain().into_owned());
+                    false
+                });
+                assert_eq!(values, [text], "{path:?} in {}", metadata.as_json());
+                with_text += 1;
+            }
+        }
+        assert!(with_text > 1_000 && inexact > 100, "{with_text} {inexact}");
+    }
+
+    #[test]
+    fn names_of_usual_metadata_have_exact_columns() {
+        for (json, exact) in [
+            (r#"{"http.status":500,"resource":{"service.name":"s"}}"#, [true, false].as_slice()),
+            (r#"{"http":{"status":500},"userId":1}"#, &[true, true]),
+            (r#"{"http":{"status":500},"http.status":1}"#, &[false]),
+            (r#"{"http.status":1,"http":{"status":500}}"#, &[false]),
+            (r#"{"http.status":null,"http":{"status":500}}"#, &[false]),
+            (r#"{"http":{"status":500},"user.id":1}"#, &[false, true]),
+        ] {
+            let columns = columns_of(json);
+            assert_eq!(columns.iter().map(|(.., is_exact)| *is_exact).collect::<Vec<_>>(), exact, "{json}");
+        }
     }
 }

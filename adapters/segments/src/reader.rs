@@ -27,8 +27,9 @@ use crate::columns::{Column, ColumnSet, FORMAT_VERSION, path_of_column};
 use crate::error::{Named, SegmentError};
 use crate::fuse::Filter;
 use crate::index::{Group, Index, Region, SegmentSummary};
+use crate::paths::ExactColumns;
 use crate::rows::Rows;
-use crate::writer::{INDEX_ENTRY, VERSION_ENTRY};
+use crate::writer::{EXACT_ENTRY, INDEX_ENTRY, VERSION_ENTRY};
 
 /// Maximum bytes of a tail.
 const TAIL_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -38,6 +39,7 @@ pub struct Segment {
     summary: SegmentSummary,
     file: Arc<dyn StorageFile>,
     index: Index,
+    exact: ExactColumns,
     parquet: ArrowReaderMetadata,
 }
 
@@ -81,9 +83,11 @@ impl Segment {
         }
         let index = entry(INDEX_ENTRY).and_then(|place| index_at(&place, &tail));
         let index = index.ok_or_else(|| named.damaged("it has no index"))?;
+        // Segments of earlier versions do not say it.
+        let exact = ExactColumns::parse(&entry(EXACT_ENTRY).unwrap_or_default());
         let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
         let parquet = ArrowReaderMetadata::try_new(Arc::new(footer), options).map_err(|error| named.damaged(error))?;
-        let segment = Self { summary: summary.clone(), file, index, parquet };
+        let segment = Self { summary: summary.clone(), file, index, exact, parquet };
         segment.check_index()?;
         Ok(segment)
     }
@@ -121,11 +125,17 @@ impl Segment {
         columns.skip(Column::ALL.len()).collect()
     }
 
-    /// The number of the column for a name of metadata. `None` also for a name with a dot, which may lead to two values of an event.
-    fn path_column(&self, name: &str) -> Option<usize> {
-        let columns = self.parquet.parquet_schema().columns().iter();
-        let mut paths = columns.map(|column| path_of_column(column.name()));
-        paths.position(|path| path == Some(name)).filter(|_| !name.contains('.'))
+    /// Whether a column for a name of metadata is exact.
+    pub(crate) fn is_exact(&self, column: &str) -> bool {
+        let place = self.path_columns().into_iter().position(|name| name == column);
+        place.is_some_and(|place| self.exact.contains(place))
+    }
+
+    /// The number of the column for a name of metadata, if that is exact.
+    fn exact_column(&self, name: &str) -> Option<usize> {
+        let columns = self.parquet.parquet_schema().columns().iter().skip(Column::ALL.len());
+        let place = columns.map(|column| path_of_column(column.name())).position(|path| path == Some(name));
+        place.filter(|place| self.exact.contains(*place)).map(|place| place + Column::ALL.len())
     }
 
     pub(crate) fn groups(&self) -> &[Group] {
@@ -284,13 +294,13 @@ impl<'s> GroupReader<'s> {
         Ok(Rows::new(&self.read_places(columns.columns().map(Column::index).collect(), ranges)?))
     }
 
-    /// The texts of a name of metadata in these rows, if it has a column and leads to one value at most. A row without a text may
-    /// have a value in its metadata.
+    /// The texts of a name of metadata in these rows, if it has an exact column (`paths.rs`). A row without a text may have values in
+    /// its metadata.
     ///
     /// # Errors
     /// As of [`Self::read`].
     pub fn read_path(&mut self, name: &str, ranges: Vec<Range<usize>>) -> Result<Option<StringArray>, SegmentError> {
-        let Some(place) = self.segment.path_column(name) else { return Ok(None) };
+        let Some(place) = self.segment.exact_column(name) else { return Ok(None) };
         let batch = self.read_places(vec![place], ranges)?;
         let texts = batch.columns().first().and_then(|column| column.as_string_opt::<i32>());
         texts.cloned().map(Some).ok_or_else(|| self.segment.named().damaged("a column does not have texts"))

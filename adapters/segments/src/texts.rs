@@ -122,6 +122,18 @@ pub(crate) struct BlockTexts {
     folded: String,
     name: String,
     names: Names,
+    /// Whether a name of the present metadata has a dot.
+    has_dot: bool,
+}
+
+/// A value to which objects alone lead.
+pub(crate) struct Named<'v, 'j> {
+    /// The names that lead to it, with dots between them.
+    pub name: &'v str,
+    /// Whether it is one name, of the outermost object.
+    pub is_one: bool,
+    /// The value: a text, a number or a truth value.
+    pub value: Cow<'j, str>,
 }
 
 /// Keys of the last names, in the order of the metadata before: that of most events has the names of the one before.
@@ -160,6 +172,7 @@ impl BlockTexts {
             folded: String::new(),
             name: String::new(),
             names: Names::default(),
+            has_dot: false,
         }
     }
 
@@ -194,14 +207,16 @@ impl BlockTexts {
         }
     }
 
-    /// Adds metadata: all of its texts, numbers and truth values, and its names with their values. Calls `see` with each name to
-    /// which objects alone lead, and its value.
-    pub fn add_metadata<'j>(&mut self, json: &'j str, mut see: impl FnMut(&str, Cow<'j, str>)) {
+    /// Adds metadata: all of its texts, numbers and truth values, and its names with their values. Calls `see` with each value to
+    /// which objects alone lead. Returns whether a name has a dot.
+    pub fn add_metadata<'j>(&mut self, json: &'j str, mut see: impl FnMut(Named<'_, 'j>)) -> bool {
         self.names.next = 0;
+        self.has_dot = false;
         let mut name = std::mem::take(&mut self.name);
         name.clear();
         self.add_members(JsonValue::new(json), &mut name, true, &mut see);
         self.name = name;
+        self.has_dot
     }
 
     fn add_members<'j>(
@@ -209,17 +224,17 @@ impl BlockTexts {
         object: JsonValue<'j>,
         name: &mut String,
         outermost: bool,
-        see: &mut dyn FnMut(&str, Cow<'j, str>),
+        see: &mut dyn FnMut(Named<'_, 'j>),
     ) {
         for (member, value) in object.members() {
+            self.has_dot |= member.contains('.');
             let outer = name.len();
             if !outermost {
                 name.push('.');
             }
             name.push_str(&member);
-            let scalar = self.add_value(value, name, see);
-            if let Some(plain) = scalar {
-                see(name, plain);
+            if let Some(value) = self.add_value(value, name, see) {
+                see(Named { name, is_one: outermost, value });
             }
             name.truncate(outer);
         }
@@ -230,7 +245,7 @@ impl BlockTexts {
         &mut self,
         value: JsonValue<'j>,
         name: &mut String,
-        see: &mut dyn FnMut(&str, Cow<'j, str>),
+        see: &mut dyn FnMut(Named<'_, 'j>),
     ) -> Option<Cow<'j, str>> {
         match value.kind() {
             JsonKind::Object => {
@@ -242,7 +257,7 @@ impl BlockTexts {
             JsonKind::Array => {
                 // What is below an array has no single value in a row.
                 for element in value.elements() {
-                    self.add_value(element, name, &mut |_, _| ());
+                    self.add_value(element, name, &mut |_| ());
                 }
                 None
             }
@@ -362,7 +377,7 @@ mod tests {
                 "{json} {name}"
             );
             let mut texts = BlockTexts::new();
-            texts.add_metadata(json, |_, _| ());
+            texts.add_metadata(json, |_| ());
             assert!(texts.tokens.keys().contains(&key::name(name)), "{json} {name}");
         }
     }

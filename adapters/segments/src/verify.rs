@@ -100,7 +100,7 @@ fn check_row(rows: &Rows, row: usize, texts: &mut BlockTexts, ids: &mut Keys) ->
         texts.add_text(text);
     }
     if let Some(json) = rows.text(Column::Metadata, row)? {
-        texts.add_metadata(json, |_, _| ());
+        texts.add_metadata(json, |_| ());
     }
     ids.events.push(key::event_id(event.event_id.as_bytes()));
     ids.traces.extend(event.trace_id.map(|id| key::trace_id(&id)));

@@ -31,7 +31,7 @@ use crate::fuse::{FilterBuilder, Precision};
 use crate::index::{Block, Group, Index, LevelSet, Region, SegmentSummary, TimeSpan};
 use crate::key;
 use crate::key_set::KeySet;
-use crate::paths::{PathColumns, frequent};
+use crate::paths::{ExactColumns, PathColumns, frequent};
 use crate::rows::{GroupRows, Row, Rows};
 use crate::sink::Sink;
 use crate::texts::BlockTexts;
@@ -44,6 +44,7 @@ pub const SEGMENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 pub const TIMESTAMP_DISTANCE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Names of the entries in the footer of Parquet.
 pub(crate) const VERSION_ENTRY: &str = "spillway.segment.version";
+pub(crate) const EXACT_ENTRY: &str = "spillway.segment.exact";
 pub(crate) const INDEX_ENTRY: &str = "spillway.segment.index";
 
 const DAY_MICROS: i64 = 24 * 60 * MINUTE_MICROS;
@@ -108,6 +109,7 @@ struct Begun {
     schema: SchemaRef,
     /// The names of metadata that have columns.
     paths: Vec<String>,
+    exact: ExactColumns,
 }
 
 impl Begun {
@@ -121,7 +123,8 @@ impl Begun {
             .with_skip_arrow_metadata(true)
             .with_parquet_schema(parquet);
         let writer = ArrowWriter::try_new_with_options(sink, Arc::clone(&schema), options)?;
-        Ok(Self { writer, schema, paths })
+        let exact = ExactColumns::of(paths.iter().map(|_| true));
+        Ok(Self { writer, schema, paths, exact })
     }
 }
 
@@ -266,7 +269,7 @@ impl SegmentWriter {
         let named = Named(&name);
         let Output::Begun(begun) = output else { return Err(named.refused("a write failed")) };
         let (writer, _) = begun.writer.into_serialized_writer().map_err(|error| named.writing(error))?;
-        complete(storage.as_ref(), &name, writer, groups, totals).map(Some)
+        complete(storage.as_ref(), &name, writer, groups, &begun.exact, totals).map(Some)
     }
 
     /// Removes the file.
@@ -290,7 +293,7 @@ impl SegmentWriter {
             }
             Output::Failed => return Err(named.refused("a write failed")),
         };
-        let mut paths = PathColumns::new(&begun.paths);
+        let mut paths = PathColumns::new(&begun.paths, &mut begun.exact);
         let built = self.filters.build(&rows, self.bounds.block_rows, &mut paths);
         let built = built.ok_or_else(|| named.damaged("a row is not an event"))?;
         let columns = batch.columns().iter().cloned().chain(paths.finish()).collect();
@@ -313,6 +316,7 @@ pub(crate) fn complete(
     name: &str,
     mut writer: SerializedFileWriter<Sink>,
     groups: Vec<Group>,
+    exact: &ExactColumns,
     totals: Totals,
 ) -> Result<SegmentSummary, SegmentError> {
     let named = Named(name);
@@ -322,6 +326,7 @@ pub(crate) fn complete(
     writer.write_all(&index).map_err(|error| named.io(error))?;
     let entry = |key: &str, value: String| KeyValue::new(key.to_owned(), value);
     writer.append_key_value_metadata(entry(VERSION_ENTRY, FORMAT_VERSION.to_string()));
+    writer.append_key_value_metadata(entry(EXACT_ENTRY, exact.text()));
     writer.append_key_value_metadata(entry(INDEX_ENTRY, format!("{tail_offset} {} {crc}", index.len())));
     let sink = writer.into_inner().map_err(|error| named.writing(error))?;
     let tail = sink.region(tail_offset, sink.end() - tail_offset);
@@ -420,10 +425,9 @@ impl Filters {
                 self.texts.add_text(text);
             }
         }
-        if let Some(json) = rows.text(Column::Metadata, row)? {
-            self.texts.add_metadata(json, |path, value| paths.add(path, &value));
-        }
-        paths.end_row();
+        let json = rows.text(Column::Metadata, row)?;
+        let has_dot = json.is_some_and(|json| self.texts.add_metadata(json, |named| paths.add(&named)));
+        paths.end_row(has_dot);
         Some(())
     }
 

@@ -342,6 +342,8 @@ impl std::fmt::Display for Spread {
 /// Three significant digits, with thousands separators.
 #[must_use]
 pub fn number(value: f64) -> String {
+    // The sum of nothing is -0.0.
+    let value = value + 0.0;
     let decimals = match value.abs() {
         size if size >= 100.0 => 0,
         size if size >= 10.0 => 1,
@@ -386,6 +388,6 @@ mod tests {
                 .starts_with("| | target | events/s | µs |\n|---|---:|---:|---:|\n| ours | ≤ 2 µs | 1,234,567")
         );
         assert!(rounds.markdown().contains("\n| theirs |  | 7.25 |"));
-        assert_eq!([number(999.0), number(1_000.0), number(12.345), number(0.0)], ["999", "1,000", "12.3", "0.00"]);
+        assert_eq!([number(999.0), number(1_000.0), number(12.345), number(-0.0)], ["999", "1,000", "12.3", "0.00"]);
     }
 }

@@ -27,12 +27,16 @@ const VALUES: [&str; 15] = [
     "0",
 ];
 const LITERALS: [&str; 11] = ["12345", "1.2345e4", "123*", "*", "true", "null", "", "STRASSE", "0", "500", "x"];
-/// A name with a dot may be written in two ways, in one object even in both.
-const STATUSES: [&str; 4] = [
-    "\"http.status\":500",
-    "\"http\":{\"status\":500}",
-    "\"http\":{\"status\":503},\"http.status\":500",
-    "\"http.status\":\"500\",\"http\":{\"status\":500}",
+/// A name with a dot is written in one way, in another, or in both.
+const STATUSES: [&[&str]; 3] = [
+    &[r#""http.status":500"#, r#""http.status":"500""#, r#""http.status":{"id":500},"x":{"y":1}"#],
+    &[r#""http":{"status":500}"#, r#""http":{"status":"x"}"#, r#""http":{"status":[500,"x"]}"#],
+    &[
+        r#""http.status":500"#,
+        r#""http":{"status":500}"#,
+        r#""http":{"status":503},"http.status":500"#,
+        r#""http.status":null,"http":{"status":500}"#,
+    ],
 ];
 
 fn events_with(json: impl Fn(usize) -> String, count: usize) -> Vec<StoredEvent> {
@@ -67,13 +71,21 @@ fn columns_for_names_change_neither_searches_nor_counts() {
     let files = Files::new();
     let long = format!("\"{}\"", "12345".repeat(400));
     let values: Vec<&str> = VALUES.into_iter().chain([long.as_str()]).collect();
-    let json = |n: usize| {
-        let (value, status) = (values[n % values.len()], STATUSES[n % STATUSES.len()]);
-        format!("{{\"userId\":{value},{status}}}")
-    };
-    let events = events_with(json, 6 * values.len());
-    let segments = in_segments(&files, &events, "");
-    assert!(segments.iter().all(|segment| segment.path_columns() == ["metadata.http.status", "metadata.userId"]));
+    let mut found = 0;
+    for (n, statuses) in STATUSES.into_iter().enumerate() {
+        let json = |n: usize| format!("{{\"userId\":{},{}}}", values[n % values.len()], statuses[n % statuses.len()]);
+        let events = events_with(json, 4 * values.len());
+        let segments = in_segments(&files, &events, &n.to_string());
+        assert!(segments.iter().all(|segment| segment.path_columns().len() >= 2));
+        let merged = merge(&segments, files.storage.as_ref(), &format!("{n}-merged"), NEVER);
+        let merged = [files.open(&merged.expect("it is read").expect("it has rows"))];
+        found += compare(&segments, &events) + compare(&merged, &events);
+    }
+    assert!(found > 20_000, "the filters must find something: {found}");
+}
+
+/// Compares searches and counts by names with a full scan. Returns how many events were found.
+fn compare(segments: &[Arc<Segment>], events: &[StoredEvent]) -> usize {
     let names = ["userId", "http.status", "http", "userId.id", "absent"];
     let mut found = 0;
     for (name, literal) in names.into_iter().flat_map(|name| LITERALS.map(|literal| (name, literal))) {
@@ -84,18 +96,21 @@ fn columns_for_names_change_neither_searches_nor_counts() {
             let or = EventFilter::Any(vec![equals.clone(), EventFilter::message("7")]);
             for filter in [equals.clone(), !equals.clone(), or, equals.and(EventFilter::message("1"))] {
                 let query = LogQuery::newest(filter.clone(), 200);
-                let page = search(&segments, &query, NEVER).expect("it is read");
-                assert_eq!(page, reference(&events, &query), "{query:?}");
+                let page = search(segments, &query, NEVER).expect("it is read");
+                assert_eq!(page, reference(events, &query), "{query:?}");
                 found += page.items.len();
-                let by = GroupBy::Metadata(name.to_owned());
-                let query = StatsQuery { filter, interval: Duration::from_secs(60), by, time_max: None };
-                let (mut expected, mut counts) = (Counts::default(), Counts::default());
-                let matching = events.iter().filter(|stored| query.filter.matches(&stored.event));
-                matching.for_each(|stored| expected.add(&query, &stored.event));
-                count(&segments, &query, &mut counts, NEVER).expect("it is read");
-                assert_eq!(counts.buckets, expected.buckets, "{query:?}");
             }
         }
     }
-    assert!(found > 8_000, "the filters must find something: {found}");
+    let filters = [EventFilter::default(), EventFilter::message("1")];
+    for (name, filter) in names.into_iter().flat_map(|name| filters.clone().map(|filter| (name, filter))) {
+        let by = GroupBy::Metadata(name.to_owned());
+        let query = StatsQuery { filter, interval: Duration::from_secs(60), by, time_max: None };
+        let (mut expected, mut counts) = (Counts::default(), Counts::default());
+        let matching = events.iter().filter(|stored| query.filter.matches(&stored.event));
+        matching.for_each(|stored| expected.add(&query, &stored.event));
+        count(segments, &query, &mut counts, NEVER).expect("it is read");
+        assert_eq!(counts.buckets, expected.buckets, "{query:?}");
+    }
+    found
 }
