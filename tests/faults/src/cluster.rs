@@ -358,7 +358,7 @@ impl Cluster {
         self.until("an event is acknowledged", deadline, async || running.has_acknowledged_since(from)).await;
     }
 
-    /// Posts up to `count_max` ERRORs, one after another, while the consumers' lag exceeds `lag_min` records. Returns how
+    /// Posts up to `count_max` ERRORs, one after another, while the consumers' lag exceeds `lag_min` events. Returns how
     /// long each took until its row was stored.
     pub async fn probe(&self, count_max: usize, lag_min: f64) -> Vec<Duration> {
         let mut connection = PgConnection::connect(&self.store.url).await.expect("PostgreSQL answers");
@@ -374,13 +374,13 @@ impl Cluster {
         waits
     }
 
-    /// The consumers' lag, in records.
+    /// The consumers' lag, in events, of which a packed record has several.
     pub async fn lag(&self) -> f64 {
         let mut sum = 0.0;
         for ((role, _), slot) in &self.slots {
             if *role == Role::Consumer && slot.process.is_some() {
                 let said = Measurements::of(&Http::to(slot.address)).await;
-                sum += said.map_or(0.0, |said| said.sum("kafka_consumer_lag_records", &[]));
+                sum += said.map_or(0.0, |said| said.sum("kafka_consumer_lag_events", &[]));
             }
         }
         sum

@@ -340,7 +340,7 @@ pub async fn producer_killed_in_outage(test_cluster: Arc<TestCluster>) -> Report
 pub async fn priority_before_backlog(test_cluster: Arc<TestCluster>) -> Report {
     const PROBES_MIN: usize = 30;
     const PROBES_MAX: usize = 300;
-    /// Fewer records do not count as a backlog.
+    /// Fewer events do not count as a backlog.
     const BACKLOG_MIN: f64 = 20_000.0;
     const P99_MAX: Duration = Duration::from_secs(1);
     let backlog = test_cluster.amounts.backlog;
