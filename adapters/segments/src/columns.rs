@@ -235,7 +235,7 @@ pub(crate) fn writer_properties(block_rows: usize, paths: &[FrequentPath]) -> Re
     // In the order of time, ids of version 7 share their first bytes.
     properties = properties.set_column_encoding(path(Column::EventId), Encoding::DELTA_BYTE_ARRAY);
     // zstd gains nothing in these, and each column that has it costs a search two contexts of zstd for each block.
-    for column in [Column::Topic, Column::Sequence, Column::SpanId, Column::Tenant] {
+    for column in [Column::Topic, Column::SpanId, Column::Tenant] {
         properties = properties.set_column_compression(path(column), Compression::UNCOMPRESSED);
     }
     // For other programs: our own ranges are in the index.
