@@ -28,14 +28,14 @@ const VALUES: [&str; 15] = [
 ];
 const LITERALS: [&str; 11] = ["12345", "1.2345e4", "123*", "*", "true", "null", "", "STRASSE", "0", "500", "x"];
 /// A name with a dot is written in one way, in another, or in both.
-const STATUSES: [&[&str]; 3] = [
+const STATUSES: [&[&str]; 4] = [
     &[r#""http.status":500"#, r#""http.status":"500""#, r#""http.status":{"id":500},"x":{"y":1}"#],
     &[r#""http":{"status":500}"#, r#""http":{"status":"x"}"#, r#""http":{"status":[500,"x"]}"#],
+    &[r#""http.status":500"#, r#""http":{"status":500}"#, r#""http":{"status":503},"http.status":500"#],
     &[
         r#""http.status":500"#,
-        r#""http":{"status":500}"#,
-        r#""http":{"status":503},"http.status":500"#,
         r#""http.status":null,"http":{"status":500}"#,
+        r#""http.status":{"id":1},"http":{"status":500}"#,
     ],
 ];
 
