@@ -60,33 +60,24 @@ impl JsonText {
 
     /// The same. Says whether it has no escapes.
     fn push_string(&mut self, text: &str) -> bool {
-        let quoted_bytes = text.len() + 2;
-        if self.text.len() + quoted_bytes <= self.bytes_max && is_plain(text.as_bytes()) {
-            self.text.reserve(quoted_bytes);
+        let room = self.bytes_max.saturating_sub(self.text.len());
+        if text.len() + 2 <= room && is_plain(text.as_bytes()) {
+            self.text.reserve(text.len() + 2);
             self.text.push('"');
             self.text.push_str(text);
             self.text.push('"');
             return true;
         }
-        self.push_escaped(text)
-    }
-
-    /// The same for a text that has escapes or may not fit.
-    #[inline(never)]
-    fn push_escaped(&mut self, text: &str) -> bool {
-        let room = self.bytes_max.saturating_sub(self.text.len());
         // An escape is never shorter than what it stands for, so that the rest would be cut anyway.
-        let fits = text.get(..text.floor_char_boundary(room)).unwrap_or_default();
-        self.is_cut |= fits.len() < text.len();
-        let text = fits;
-        if !is_plain(text.as_bytes()) {
+        let (bytes, text) = (text.len(), text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+        self.is_cut |= text.len() < bytes;
+        let is_plain = is_plain(text.as_bytes());
+        if is_plain {
+            ["\"", text, "\""].into_iter().for_each(|part| self.push(part));
+        } else {
             self.push(&serde_json::to_string(text).unwrap_or_default());
-            return false;
         }
-        self.push("\"");
-        self.push(text);
-        self.push("\"");
-        true
+        is_plain
     }
 
     /// Whether something did not fit.
